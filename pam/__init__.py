@@ -1,0 +1,1 @@
+"""Ablation studies of lesion segmentation that can be trusted and traced."""

@@ -1,0 +1,111 @@
+"""One cell, from prepared data to its ledger entry. Knows neither Ray nor MLflow; any scheduler pulls from it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from pam import checkpoints, ledger, networks
+from pam.data.batches import Batches, choose_slices
+from pam.data.folds import Split
+from pam.data.store import Store
+from pam.errors import DataError
+from pam.evaluate import evaluate
+from pam.study import Cell, Recipe
+from pam.train import Epoch, fit
+
+
+def run(
+    cell: Cell,
+    store: Store,
+    split: Split,
+    *,
+    device: torch.device,
+    provenance: Mapping[str, Any],
+    checkpoint_seconds: float = 30.0,
+) -> Iterator[Epoch]:
+    """Train the cell from its newest checkpoint, yield each epoch, then score it and write its ledger entry.
+
+    The state is saved whenever `checkpoint_seconds` have passed since the last time, and after the last epoch.
+    """
+    if (cell.data_hash, cell.split_hash) != (store.hash, split.hash):
+        raise DataError(f"cell {cell.id} was planned for other data than {store.path} holds; run the sweep again")
+    started = datetime.datetime.now(datetime.UTC)
+    recipe = Recipe(**cell.recipe)
+    network, batches = prepare_training(cell, recipe, store, split, device)
+    state = checkpoints.load(cell.id)
+    history = [] if state is None else state["history"]
+    saved = time.monotonic()
+    for epoch in fit(network, batches, recipe, state=state):
+        history.append({name: value for name, value in vars(epoch).items() if name != "state"})
+        if epoch.epoch == recipe.epochs or time.monotonic() - saved >= checkpoint_seconds:
+            checkpoints.save(cell.id, {**epoch.state, "history": history})
+            saved = time.monotonic()
+        yield epoch
+    slices, cases = evaluate(network, store, split.test, device=device, precision=recipe.precision)
+    ledger.write(
+        ledger.Entry(
+            cell=describe(cell),
+            provenance={**provenance, **_measured(network, device, started, history), "data": store.describe()},
+            slices=pd.DataFrame(slices),
+            cases=pd.DataFrame(cases),
+            epochs=pd.DataFrame(history),
+        )
+    )
+    checkpoints.finish(cell.id, network.state_dict())
+
+
+def prepare_training(
+    cell: Cell, recipe: Recipe, store: Store, split: Split, device: torch.device
+) -> tuple[nn.Module, Batches]:
+    """The cell's network with its first weights, and its batches; both depend on nothing but the cell's identity."""
+    network = networks.build(
+        cell.network, len(store.modalities), generator=generator_of(cell, "weights"), **cell.options
+    )
+    rows = choose_slices(store.index, split.train, recipe.slices, generator_of(cell, "slices"))
+    batches = Batches(
+        store.images,
+        store.masks,
+        rows,
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,
+        generator=generator_of(cell, "batches"),
+        device=device,
+    )
+    return network, batches
+
+
+def generator_of(cell: Cell, purpose: str) -> torch.Generator:
+    """The cell's generator for one purpose: a function of seed and split, shared by all variants (paired rows)."""
+    digest = hashlib.sha256(f"{cell.seed}/{cell.split_hash}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def describe(cell: Cell) -> dict[str, Any]:
+    """The cell as plain data, its id included."""
+    return {"id": cell.id, **asdict(cell)}
+
+
+def _measured(
+    network: nn.Module, device: torch.device, started: datetime.datetime, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    cuda = device.type == "cuda"
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "train_seconds": round(sum(epoch["seconds"] for epoch in history), 3),
+        "peak_memory_mb": round(kilobytes / 1024, 1),
+        "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if cuda else None,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "device": torch.cuda.get_device_name(device) if cuda else f"cpu × {torch.get_num_threads()}",
+    }

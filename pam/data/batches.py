@@ -1,0 +1,90 @@
+"""Batches of training slices, in an order that an explicit generator draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pam.data.augment import AUGMENTATIONS
+from pam.errors import DataError, StudyError
+
+SLICE_CHOICES = ("paper", "all")
+# The authors' code: a slice counts as positive from its second pixel, as brain from its 1,001st.
+POSITIVE_PIXELS = 1
+BRAIN_PIXELS = 1000
+
+
+def choose_slices(index: pd.DataFrame, patients: Sequence[str], how: str, generator: torch.Generator) -> np.ndarray:
+    """Rows of the store's index to train on, ascending.
+
+    "paper": every slice with more than one target pixel, and a random half of the other slices with more than
+    1,000 non-zero pixels, as in the authors' code. "all": every slice of these patients.
+    """
+    rows = index.patient.isin(patients).to_numpy()
+    if how == "paper":
+        positive = rows & (index.target_pixels > POSITIVE_PIXELS).to_numpy()
+        other = np.flatnonzero(rows & ~positive & (index.brain_pixels > BRAIN_PIXELS).to_numpy())
+        half = torch.randperm(len(other), generator=generator)[: len(other) // 2].numpy()
+        rows = positive
+        rows[other[half]] = True
+    elif how != "all":
+        raise StudyError(f"recipe field 'slices' is {how!r}; expected one of: {', '.join(SLICE_CHOICES)}")
+    chosen = np.flatnonzero(rows)
+    if len(chosen) == 0:
+        raise DataError(f"none of the {len(patients)} training patients has a slice to train on (slices={how!r})")
+    return chosen
+
+
+class Batches:
+    """One pass over the chosen slices each time it is iterated; each pass draws a new order from the generator.
+
+    Yields (images b c h w float32, target b 1 h w float32) on `device`. On a GPU the chosen slices are held there
+    whole; on the CPU they are read through the memory map, so that cells of one node share the page cache.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray,
+        rows: np.ndarray,
+        *,
+        batch_size: int,
+        augment: Sequence[str],
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self.generator = generator
+        self.device = device
+        self._batch_size = batch_size
+        self._augment = [AUGMENTATIONS.get(name) for name in augment]
+        self._rows = rows
+        self._images, self._masks = images, masks
+        if device.type == "cuda":
+            self._held = (torch.from_numpy(images[rows]).to(device), torch.from_numpy(masks[rows]).to(device))
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    @property
+    def slices(self) -> int:
+        """Slices seen in one pass."""
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(self._rows), generator=self.generator)
+        for chosen in order.split(self._batch_size):
+            images, masks = self._gather(chosen)
+            for augment in self._augment:
+                images, masks = augment(images, masks, self.generator)
+            yield images.float().contiguous(memory_format=torch.channels_last), masks.unsqueeze(1).float()
+
+    def _gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        if self.device.type == "cuda":
+            there = chosen.to(self.device)
+            return self._held[0][there], self._held[1][there]
+        rows = self._rows[chosen.numpy()]
+        return torch.from_numpy(self._images[rows]), torch.from_numpy(self._masks[rows])

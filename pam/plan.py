@@ -1,0 +1,108 @@
+"""From a study to the cells to train: settings applied, everything checked, bound to data and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, replace
+from typing import Any
+
+import torch
+
+from pam import networks
+from pam.data.augment import AUGMENTATIONS
+from pam.data.folds import Split
+from pam.data.store import Store
+from pam.datasets import DATASETS
+from pam.errors import StudyError
+from pam.losses import LOSSES
+from pam.networks import NETWORKS
+from pam.study import RECIPE_FIELDS, Cell, Recipe, Study, Variant
+
+RECIPE_DEFAULTS = asdict(Recipe())
+assert all(field.default is not MISSING for field in RECIPE_FIELDS.values()), "every recipe field needs a default"
+
+
+def apply_settings(study: Study, settings: Mapping[str, Any]) -> Study:
+    """The study with recipe fields and network options set for every row; rows keep their names.
+
+    Raises `StudyError` for a key that is no recipe field and no option of every row's network, for a value of
+    another type than the default's, and for a factor of the study.
+    """
+    for key, value in settings.items():
+        varying = [row.name for row in study.rows if key in row.options or key in row.recipe]
+        if varying:
+            raise StudyError(f"--set {key}: study {study.name!r} varies it itself (row {varying[0]!r}); leave it out")
+        if key in RECIPE_FIELDS:
+            _check_type(f"recipe field {key!r}", value, RECIPE_DEFAULTS[key])
+            study = replace(study, recipe={**study.recipe, key: value})
+        else:
+            study = replace(
+                study,
+                reference=_with_option(study.reference, key, value),
+                variants=tuple(_with_option(row, key, value) for row in study.variants),
+            )
+    return study
+
+
+def plan(
+    study: Study, store: Store, *, folds: Iterable[int] | None = None, seeds: Iterable[int] | None = None
+) -> list[tuple[Cell, Split]]:
+    """The study's cells, bound to the store and its splits, each with its split.
+
+    Raises `StudyError` for a network, option or recipe that does not exist or cannot be built.
+    """
+    recipe = asdict(DATASETS.build(store.dataset).recipe)
+    splits = store.folds(study.folds)
+    bound = []
+    for cell in study.cells(folds, seeds):
+        resolved = {**recipe, **cell.recipe}
+        bound.append(
+            replace(
+                cell,
+                options=_deviations(cell.options, NETWORKS.options(cell.network)),
+                recipe=_deviations(resolved, RECIPE_DEFAULTS),
+                data_hash=store.hash,
+                split_hash=splits[cell.fold].hash,
+            )
+        )
+    _check_buildable(bound, len(store.modalities))
+    return [(cell, splits[cell.fold]) for cell in bound]
+
+
+def check(study: Study) -> None:
+    """Raise `StudyError` for a network, option, loss or augmentation of the study that does not exist."""
+    for row in study.rows:
+        NETWORKS.check_options(row.network, row.options)
+        recipe = {**study.recipe, **row.recipe}
+        unknown = [key for key in recipe if key not in RECIPE_FIELDS]
+        if unknown:
+            raise StudyError(f"study {study.name!r}: no recipe field {unknown[0]!r}; there are: {', '.join(RECIPE_FIELDS)}")
+        resolved = Recipe(**recipe)
+        LOSSES.get(resolved.loss)
+        for name in resolved.augment:
+            AUGMENTATIONS.get(name)
+
+
+def _check_buildable(cells: list[Cell], in_channels: int) -> None:
+    """Build each distinct network once without memory, so that impossible options show before any cell starts."""
+    distinct = {(cell.network, tuple(sorted(cell.options.items()))): cell for cell in cells}
+    for cell in distinct.values():
+        with torch.device("meta"):
+            networks.build(cell.network, in_channels, **cell.options)
+
+
+def _with_option(row: Variant, key: str, value: object) -> Variant:
+    NETWORKS.check_options(row.network, {key: value})
+    _check_type(f"option {key!r} of network {row.network!r}", value, NETWORKS.options(row.network)[key])
+    return replace(row, label=row.name, options={**row.options, key: value})
+
+
+def _check_type(what: str, value: object, default: object) -> None:
+    expected: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
+    if not isinstance(value, expected) or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise StudyError(f"{what} is {value!r}; expected a value like {default!r} ({type(default).__name__})")
+
+
+def _deviations(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from the defaults, sorted by name: a default written out gives the same cell as one left out."""
+    return {key: values[key] for key in sorted(values) if values[key] != defaults[key]}

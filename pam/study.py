@@ -1,0 +1,212 @@
+"""A study is data: a question, a data set, a reference row, the rows to compare, folds, seeds and a recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import itertools
+import json
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pam.errors import StudyError
+
+# Part of every cell id. Raise it, with a CHANGELOG entry, by any change of code that alters results.
+RESULTS_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained. Data sets hold their own; defaults are the paper's BRATS recipe (Table 2)."""
+
+    epochs: int = 80
+    batch_size: int = 50
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01  # AdamW's own default: the paper names AdamW and no value
+    schedule: str = "constant"  # or "multistep": × 0.1 at 1/2 and 3/4, as in the authors' code
+    loss: str = "dice"
+    augment: tuple[str, ...] = ("horizontal_flip",)
+    slices: str = "paper"  # training slices: "paper" or "all", see `pam.data.batches.choose_slices`
+    precision: str = "bfloat16"  # autocast type, or "float32" for none
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise StudyError(f"recipe field {name!r} is {getattr(self, name)}; expected a number above 0")
+        if self.precision not in ("bfloat16", "float32"):
+            raise StudyError(f"recipe field 'precision' is {self.precision!r}; expected 'bfloat16' or 'float32'")
+        if self.schedule not in ("constant", "multistep"):
+            raise StudyError(f"recipe field 'schedule' is {self.schedule!r}; expected 'constant' or 'multistep'")
+
+
+RECIPE_FIELDS = {field.name: field for field in fields(Recipe)}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: a network with its options, and what its recipe changes."""
+
+    network: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The row's heading: its label, else network and settings."""
+        settings = {**self.options, **self.recipe}
+        return self.label or " ".join([self.network, *(f"{key}={value}" for key, value in settings.items())])
+
+    def with_settings(self, **settings: Any) -> Variant:
+        """The variant with recipe fields and network options set; a key that names a recipe field is one."""
+        recipe = {key: value for key, value in settings.items() if key in RECIPE_FIELDS}
+        options = {key: value for key, value in settings.items() if key not in RECIPE_FIELDS}
+        return replace(self, options={**self.options, **options}, recipe={**self.recipe, **recipe})
+
+
+def grid(variant: Variant, **factors: Sequence[Any]) -> tuple[Variant, ...]:
+    """Every combination of the factors' values, the last factor varying fastest."""
+    combinations = itertools.product(*factors.values())
+    return tuple(variant.with_settings(**dict(zip(factors, values, strict=True))) for values in combinations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One panel of a figure: a score over one factor, one line per value of another, for the rows that fit `where`."""
+
+    name: str
+    network: str
+    over: str
+    lines: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training: a variant, a fold and a seed; bound to prepared data and a split, it has an id.
+
+    `options` and `recipe` hold only what differs from the defaults once the cell is bound (`pam.plan`).
+    """
+
+    label: str
+    network: str
+    options: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    fold: int
+    seed: int
+    data_hash: str = ""
+    split_hash: str = ""
+
+    @property
+    def id(self) -> str:
+        """Hash of everything that determines the result: never of labels, paths, machines or the fold's number."""
+        assert self.data_hash and self.split_hash, "only a cell bound to prepared data and a split has an id"
+        determinants = {
+            "version": RESULTS_VERSION,
+            "network": self.network,
+            "options": dict(self.options),
+            "recipe": dict(self.recipe),
+            "seed": self.seed,
+            "data": self.data_hash,
+            "split": self.split_hash,
+        }
+        return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question and what it takes to answer it. `name` is the study file's."""
+
+    question: str
+    dataset: str
+    reference: Variant
+    variants: tuple[Variant, ...]
+    folds: int = 5
+    seeds: int = 3
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    panels: tuple[Panel, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.rows]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise StudyError(f"study {self.name!r}: rows {repeated} appear twice; give them labels that differ")
+        if self.folds < 2 or self.seeds < 1:
+            raise StudyError(f"study {self.name!r}: {self.folds} folds and {self.seeds} seeds; needs ≥ 2 and ≥ 1")
+
+    @property
+    def rows(self) -> tuple[Variant, ...]:
+        """The reference first, then the variants."""
+        return (self.reference, *self.variants)
+
+    def cells(self, folds: Iterable[int] | None = None, seeds: Iterable[int] | None = None) -> list[Cell]:
+        """Every variant × fold × seed, fold and seed outermost so that early results cover every row."""
+        folds = range(self.folds) if folds is None else _within(folds, self.folds, "fold", self.name)
+        seeds = range(self.seeds) if seeds is None else _within(seeds, self.seeds, "seed", self.name)
+        return [
+            Cell(
+                label=row.name,
+                network=row.network,
+                options=row.options,
+                recipe={**self.recipe, **row.recipe},
+                fold=fold,
+                seed=seed,
+            )
+            for seed in seeds
+            for fold in folds
+            for row in self.rows
+        ]
+
+
+def _within(chosen: Iterable[int], count: int, kind: str, study: str) -> list[int]:
+    chosen = sorted(set(chosen))
+    unknown = [number for number in chosen if not 0 <= number < count]
+    if unknown:
+        raise StudyError(f"study {study!r} has no {kind} {unknown[0]}; it has: {', '.join(map(str, range(count)))}")
+    return chosen
+
+
+def names() -> tuple[str, ...]:
+    """Studies that `load` finds by name: those of ./tune_spaces first, then the installed ones."""
+    local = sorted(path.stem for path in Path("tune_spaces").glob("*.py") if path.stem != "__init__")
+    package = importlib.import_module("tune_spaces")
+    installed = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(dict.fromkeys([*local, *installed]))
+
+
+def load(name_or_path: str) -> Study:
+    """A study by path, by its name in ./tune_spaces, or by its name in the installed `tune_spaces` package.
+
+    Raises `StudyError` if there is none, or if the file defines no `STUDY`. Study files are code and are run.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".py" and path.is_file():
+        return _study_of(_run_file(path), path.stem, str(path))
+    local = Path("tune_spaces") / f"{name_or_path}.py"
+    if local.is_file():
+        return _study_of(_run_file(local), name_or_path, str(local))
+    if name_or_path not in names():
+        raise StudyError(f"unknown study {name_or_path!r}; there are: {', '.join(names())} (or give a file's path)")
+    module = importlib.import_module(f"tune_spaces.{name_or_path}")
+    return _study_of(module, name_or_path, module.__name__)
+
+
+def _run_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"pam_study_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _study_of(module: ModuleType, name: str, where: str) -> Study:
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise StudyError(f"{where}: found no STUDY; expected STUDY = Study(question=…, …) at the file's top level")
+    return replace(study, name=name)

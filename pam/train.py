@@ -1,0 +1,99 @@
+"""The training loop: yields one `Epoch` after each pass; knows neither Ray nor MLflow nor files."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pam.data.batches import Batches
+from pam.losses import LOSSES
+from pam.study import Recipe
+
+
+class Diverged(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One pass over the training slices."""
+
+    epoch: int  # passes done, from 1
+    loss: float  # mean over batches
+    learning_rate: float
+    seconds: float
+    slices: int
+    state: Mapping[str, Any]  # all it takes to go on exactly; refers to live tensors, so save it before the next pass
+
+
+def fit(network: nn.Module, batches: Batches, recipe: Recipe, *, state: Mapping[str, Any] | None = None) -> Iterator[Epoch]:
+    """Train in place for `recipe.epochs` passes, from `state` (an earlier `Epoch.state`) or from the start.
+
+    Raises `Diverged` when an epoch's mean loss is not finite.
+    """
+    device = batches.device
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=_milestones(recipe))
+    done = 0
+    if state is not None:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        batches.generator.set_state(state["generator"])
+        done = state["epoch"]
+    for epoch in range(done + 1, recipe.epochs + 1):
+        start = time.perf_counter()
+        learning_rate = scheduler.get_last_lr()[0]
+        loss = _one_pass(network, batches, optimizer, recipe)
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss became {loss} in epoch {epoch}")
+        scheduler.step()
+        yield Epoch(
+            epoch=epoch,
+            loss=loss,
+            learning_rate=learning_rate,
+            seconds=time.perf_counter() - start,
+            slices=batches.slices,
+            state={
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "generator": batches.generator.get_state(),
+                "epoch": epoch,
+            },
+        )
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a recipe's forward passes run: bfloat16 autocast, or nothing for float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _one_pass(network: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer, recipe: Recipe) -> float:
+    network.train()
+    loss_of = LOSSES.get(recipe.loss)
+    total = torch.zeros((), device=batches.device)  # summed on the device: no wait for it in each step
+    for images, target in batches:
+        with autocast(batches.device, recipe.precision):
+            logits = network(images)
+        loss = loss_of(logits, target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.detach()
+    return float(total) / len(batches)
+
+
+def _milestones(recipe: Recipe) -> list[int]:
+    if recipe.schedule == "constant":
+        return []
+    return [recipe.epochs // 2, 3 * recipe.epochs // 4]

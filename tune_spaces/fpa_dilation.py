@@ -1,0 +1,21 @@
+"""Figure 7, a–d: dilation and channel expansion of False Positive Attention, against the Unet."""
+
+from pam.study import Panel, Study, Variant, grid
+
+STUDY = Study(
+    question="Does a larger dilation help False Positive Attention, and does channel expansion matter?",
+    dataset="brats2018",
+    reference=Variant("unet"),
+    variants=(
+        *grid(Variant("fpa"), dilation=[6, 9, 12], expansion=[2, 4, 8], depthwise=[True]),
+        *grid(Variant("fpa"), dilation=[6, 9, 12], expansion=[1, 2], depthwise=[False]),
+    ),
+    folds=5,
+    seeds=3,
+    panels=(
+        Panel(name="a", network="fpa", over="dilation", lines="expansion", where={"depthwise": True}),
+        Panel(name="b", network="fpa", over="expansion", lines="dilation", where={"depthwise": True}),
+        Panel(name="c", network="fpa", over="expansion", lines="dilation", where={"depthwise": False}),
+        Panel(name="d", network="fpa", over="dilation", lines="expansion", where={"depthwise": False}),
+    ),
+)
