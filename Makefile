@@ -1,0 +1,72 @@
+# make demo    the main job on a phantom: study, table, figure
+# make test    ruff, mypy and the tests; SLOW=1 adds the tests that take minutes
+# make lint    ruff and mypy alone
+# make format  rewrite the code as ruff wants it
+# make lock    choose the versions in constraints.txt anew
+# make clean   remove everything that these targets made
+#
+# Each sets up what it needs; what is there already is not installed again, and no network is used.
+
+PYTHON ?= python3
+STUDY ?= fpa_dilation
+# The demo keeps to a home of its own, whatever PAM_HOME says, so that it never meets real results.
+DEMO_HOME ?= $(CURDIR)/.pam
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+# Files that say what is installed; older than these two, they are out of date.
+RUN := $(VENV)/installed-run
+TEST := $(VENV)/installed-test
+REQUIREMENTS := pyproject.toml constraints.txt
+
+.PHONY: demo test lint format lock clean
+
+demo: $(RUN)
+	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.sweep $(STUDY) --demo
+	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.report $(STUDY)
+
+# After the linters, so that pytest's summary is what is printed last.
+test: lint
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
+
+lint: $(TEST)
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+format: $(TEST)
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
+	ok or sys.exit("pam needs Python 3.11 to 3.13, found " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and by its pin: a later package must never choose another build of it.
+$(RUN): $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing pinned dependencies into $(VENV): about 2 GB, a few minutes, once."
+	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt torch
+	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt --editable .
+	@touch $@
+
+$(TEST): $(RUN)
+	@echo "Installing the test tools into $(VENV)."
+	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+# torch stays at its pin; raise that one by hand. Local parts of versions (+cpu) and CUDA's own packages belong to one machine.
+lock:
+	$(PYTHON) -m venv --clear .lock
+	$(call PIP_INSTALL,.lock) "$$(grep '^torch==' constraints.txt)"
+	$(call PIP_INSTALL,.lock) '.[test]'
+	{ grep '^#' constraints.txt; \
+	  .lock/bin/python -m pip freeze --all --exclude pip --exclude pam-ablation \
+	  | sed -e 's/+[a-z0-9.]*$$//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d'; } > .lock/constraints.txt
+	cp .lock/constraints.txt constraints.txt
+	rm -rf .lock
+
+clean:
+	rm -rf $(VENV) .lock .pam dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find pam tune_spaces tests -name __pycache__ -prune -exec rm -rf {} +
