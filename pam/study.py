@@ -35,6 +35,7 @@ class Recipe:
     precision: str = "bfloat16"  # autocast type, or "float32" for none
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "augment", tuple(self.augment))  # JSON has lists only
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise StudyError(f"recipe field {name!r} is {getattr(self, name)}; expected a number above 0")
@@ -105,17 +106,28 @@ class Cell:
     @property
     def id(self) -> str:
         """Hash of everything that determines the result: never of labels, paths, machines or the fold's number."""
-        assert self.data_hash and self.split_hash, "only a cell bound to prepared data and a split has an id"
-        determinants = {
+        assert self.split_hash, "only a cell bound to a split has an id"
+        return _digest({**self._variant, "seed": self.seed, "split": self.split_hash})
+
+    @property
+    def variant_id(self) -> str:
+        """Hash of what this cell shares with the other folds and seeds of its variant."""
+        return _digest(self._variant)
+
+    @property
+    def _variant(self) -> dict[str, Any]:
+        assert self.data_hash, "only a cell bound to prepared data has an id"
+        return {
             "version": RESULTS_VERSION,
             "network": self.network,
             "options": dict(self.options),
             "recipe": dict(self.recipe),
-            "seed": self.seed,
             "data": self.data_hash,
-            "split": self.split_hash,
         }
-        return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(determinants: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

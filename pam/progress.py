@@ -1,0 +1,79 @@
+"""How far a sweep is: a live line on a terminal, else one plain line per finished cell."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from pam.study import Cell
+
+
+class SweepProgress:
+    """Cells done of total, ETA and failures, to standard output. A context manager around the sweep's run."""
+
+    def __init__(self, cells: Mapping[str, Cell]) -> None:
+        self._cells = cells
+        self._epochs: dict[str, int] = {}
+        self._done = self._failed = 0
+        self._start = time.monotonic()
+        self._console = Console(highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        if self._console.is_terminal:
+            self._bar = Progress(*columns, console=self._console)
+            self._task = self._bar.add_task("cells", total=len(cells), note="")
+
+    def __enter__(self) -> SweepProgress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def epoch(self, cell_id: str, metrics: Mapping[str, float]) -> None:
+        self._epochs[cell_id] = int(metrics["epoch"])
+        if self._bar:
+            self._bar.update(self._task, note=self._note())
+
+    def finished(self, cell_id: str, result: str) -> None:
+        """`result`: the cell's scores in a few words."""
+        self._epochs.pop(cell_id, None)
+        self._done += 1
+        self._line(cell_id, result)
+
+    def failed(self, cell_id: str) -> None:
+        self._epochs.pop(cell_id, None)
+        self._failed += 1
+        self._line(cell_id, "FAILED")
+
+    def retry(self, cell_id: str) -> None:
+        self._line(cell_id, "failed, goes on from its checkpoint")
+
+    def _line(self, cell_id: str, words: str) -> None:
+        cell = self._cells[cell_id]
+        where = f"{cell.label}, fold {cell.fold}, seed {cell.seed}"
+        if self._bar:
+            self._bar.update(self._task, completed=self._done + self._failed, note=self._note())
+            if "ailed" in words.lower():
+                self._bar.print(f"{where}: {words}")
+        else:
+            self._console.print(f"{self._done + self._failed}/{len(self._cells)} {where}: {words}  ({self._note()})", soft_wrap=True)
+
+    def _note(self) -> str:
+        running = ", ".join(f"{self._cells[cell].network} epoch {epoch}" for cell, epoch in list(self._epochs.items())[:2])
+        parts = [f"ETA {self._eta()}", f"{self._failed} failed" if self._failed else "", running if self._bar else ""]
+        return ", ".join(part for part in parts if part)
+
+    def _eta(self) -> str:
+        ended = self._done + self._failed
+        if not ended:
+            return "unknown"
+        seconds = (time.monotonic() - self._start) / ended * (len(self._cells) - ended)
+        return str(datetime.timedelta(seconds=round(seconds)))

@@ -1,0 +1,253 @@
+"""The MLflow mirror of the ledger: a parent run per variant, a child per cell. The only module that imports mlflow.
+
+The ledger is the truth; a mirror that could not be written is filled by the next sweep. One thread of the driver's
+process writes, in synchronous batches, so that training never waits for MLflow and no epoch is logged twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from pam import home, ledger
+from pam.study import Cell
+
+LOG = logging.getLogger(__name__)
+SCORES = ("iou", "iou_foreground", "iou_background", "dice", "fp_rate", "fn_rate", "hd95_px")  # per slice
+CASE_SCORES = ("dice", "iou", "hd95_mm")  # per case, logged as `case_…`
+BATCH = 1000  # MLflow's limit of metrics in one call
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, else a SQLite database under PAM_HOME."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.home() / 'mlflow' / 'mlflow.db'}"
+
+
+def ui_hint() -> str:
+    """What to do to look at the runs."""
+    uri = tracking_uri()
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+
+class Mirror:
+    """Writes a study's cells to MLflow while they run; every method returns at once, `close` waits for the rest.
+
+    A failure of MLflow is logged once and remembered in `behind`; training goes on.
+    """
+
+    def __init__(self, experiment: str, tags: Mapping[str, str], cells: Sequence[Cell]) -> None:
+        self.behind = ""
+        self._cells = {cell.id: cell for cell in cells}
+        self._runs = _Runs(experiment, tags)
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+        self._thread.start()
+        self._do(self._runs.open)
+
+    def fill(self, cell_ids: Sequence[str]) -> None:
+        """Mirror cells that the ledger holds and MLflow lacks."""
+        for cell_id in cell_ids:
+            self._do(lambda cell_id=cell_id: self._runs.finish(self._cells[cell_id]))
+
+    def restart(self, cell_ids: Sequence[str]) -> None:
+        """Drop the finished runs of cells that are about to be trained again."""
+        for cell_id in cell_ids:
+            self._do(lambda cell_id=cell_id: self._runs.drop_finished(cell_id))
+
+    def epoch(self, cell_id: str, metrics: Mapping[str, float]) -> None:
+        self._do(lambda: self._runs.epochs(self._cells[cell_id], [metrics]))
+
+    def finished(self, cell_id: str) -> None:
+        self._do(lambda: self._runs.finish(self._cells[cell_id]))
+
+    def ended(self, cell_id: str, status: str) -> None:
+        """A cell that failed or was interrupted: no run is left RUNNING."""
+        self._do(lambda: self._runs.end(self._cells[cell_id], status))
+
+    def close(self) -> None:
+        """Write what is waiting, then the parents' aggregates."""
+        self._do(lambda: self._runs.aggregate(list(self._cells.values())))
+        self._tasks.put(None)
+        self._thread.join()
+
+    def _do(self, task: Callable[[], None]) -> None:
+        self._tasks.put(task)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if self.behind:
+                continue
+            try:
+                task()
+            except (MlflowException, OSError) as error:
+                self.behind = f"{tracking_uri()}: {error}".splitlines()[0]
+                LOG.warning("MLflow is behind (%s); the next sweep fills it from the ledger", self.behind)
+
+
+class _Runs:
+    """The runs of one experiment, found by tags, so that a cell never has two."""
+
+    def __init__(self, experiment: str, tags: Mapping[str, str]) -> None:
+        self._experiment_name = experiment
+        self._tags = dict(tags)
+        self._by_cell: dict[str, Run] = {}
+        self._parents: dict[str, str] = {}
+        self._logged: dict[str, int] = {}  # cell id → last epoch in MLflow
+
+    def open(self) -> None:
+        """Connect, creating store and experiment if need be, and find the runs that are there."""
+        for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        if tracking_uri().startswith("sqlite:"):
+            (home.home() / "mlflow").mkdir(parents=True, exist_ok=True)
+        self._client = MlflowClient(tracking_uri())
+        self._experiment = self._find_or_create_experiment()
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            for run in page:
+                if cell := run.data.tags.get("pam.cell"):
+                    self._by_cell[cell] = run
+                elif variant := run.data.tags.get("pam.variant"):
+                    self._parents[variant] = run.info.run_id
+            token = page.token
+            if not token:
+                return
+
+    def _find_or_create_experiment(self) -> str:
+        found: Experiment | None = self._client.get_experiment_by_name(self._experiment_name)
+        if found is not None:
+            return found.experiment_id
+        artifacts = None
+        if tracking_uri().startswith("sqlite:"):
+            artifacts = (home.home() / "mlflow" / "artifacts" / self._experiment_name.replace("/", "-")).as_uri()
+        return self._client.create_experiment(self._experiment_name, artifact_location=artifacts, tags=self._tags)
+
+    def epochs(self, cell: Cell, epochs: Sequence[Mapping[str, float]]) -> None:
+        """Log the epochs that MLflow lacks, as steps."""
+        run_id = self._running(cell)
+        if cell.id not in self._logged:
+            history = self._client.get_metric_history(run_id, "loss")
+            self._logged[cell.id] = max((metric.step for metric in history), default=0)
+        new = [epoch for epoch in epochs if epoch["epoch"] > self._logged[cell.id]]
+        now = _milliseconds()
+        metrics = [
+            Metric(name, float(epoch[name]), now, int(epoch["epoch"]))
+            for epoch in new
+            for name in ("loss", "learning_rate", "seconds")
+        ]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        if new:
+            self._logged[cell.id] = int(new[-1]["epoch"])
+
+    def finish(self, cell: Cell) -> None:
+        """Log all that the ledger holds of the cell and end its run; nothing if that was done before."""
+        if self._status(cell.id) == "FINISHED":
+            return
+        entry = ledger.read(cell.id)
+        run_id = self._running(cell)
+        self.epochs(cell, entry.epochs.to_dict("records"))
+        summary = summarise(entry)
+        now, step = _milliseconds(), len(entry.epochs)
+        metrics = [Metric(name, value, now, step) for name, value in summary.items() if math.isfinite(value)]
+        tags = [RunTag(f"pam.{name}", str(value)) for name, value in _flat(entry.provenance).items()]
+        self._client.log_batch(run_id, metrics=metrics, tags=tags)
+        for file in sorted(ledger.folder(cell.id).iterdir()):
+            self._client.log_artifact(run_id, str(file))
+        self._terminate(cell.id, "FINISHED")
+
+    def end(self, cell: Cell, status: str) -> None:
+        if self._status(cell.id) == "RUNNING":
+            self._terminate(cell.id, status)
+
+    def drop_finished(self, cell_id: str) -> None:
+        if self._status(cell_id) == "FINISHED":
+            self._client.delete_run(self._by_cell.pop(cell_id).info.run_id)
+            self._logged.pop(cell_id, None)
+
+    def aggregate(self, cells: Sequence[Cell]) -> None:
+        """Mean, SD and n over the finished cells of each variant, on its parent run."""
+        by_variant: dict[str, list[Cell]] = defaultdict(list)
+        for cell in cells:
+            if ledger.has(cell.id):
+                by_variant[cell.variant_id].append(cell)
+        for finished in by_variant.values():
+            parent = self._parent(finished[0])
+            values = pd.DataFrame([summarise(ledger.read(cell.id)) for cell in finished])
+            now = _milliseconds()
+            metrics = [Metric("cells", len(values), now, len(values))]
+            for suffix, column in (("mean", values.mean()), ("sd", values.std(ddof=1))):
+                metrics += [
+                    Metric(f"{name}_{suffix}", value, now, len(values))
+                    for name, value in column.items()
+                    if math.isfinite(value)
+                ]
+            self._client.log_batch(parent, metrics=metrics)
+            self._client.set_terminated(parent, "FINISHED")
+
+    def _running(self, cell: Cell) -> str:
+        """The id of the cell's run, in state RUNNING."""
+        if cell.id not in self._by_cell:
+            run = self._client.create_run(
+                self._experiment,
+                run_name=f"{cell.label} fold {cell.fold} seed {cell.seed}",
+                tags={**self._tags, "pam.cell": cell.id, "mlflow.parentRunId": self._parent(cell)},
+            )
+            params = {"network": cell.network, **cell.options, **cell.recipe, "fold": cell.fold, "seed": cell.seed}
+            self._client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+            self._by_cell[cell.id] = run
+        elif self._status(cell.id) != "RUNNING":
+            self._client.update_run(self._by_cell[cell.id].info.run_id, status="RUNNING")
+            self._refresh(cell.id)
+        return str(self._by_cell[cell.id].info.run_id)
+
+    def _parent(self, cell: Cell) -> str:
+        if cell.variant_id not in self._parents:
+            tags = {**self._tags, "pam.variant": cell.variant_id}
+            run = self._client.create_run(self._experiment, run_name=cell.label, tags=tags)
+            params = {"network": cell.network, **cell.options, **cell.recipe}
+            self._client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+            self._parents[cell.variant_id] = run.info.run_id
+        return self._parents[cell.variant_id]
+
+    def _status(self, cell_id: str) -> str | None:
+        return self._by_cell[cell_id].info.status if cell_id in self._by_cell else None
+
+    def _terminate(self, cell_id: str, status: str) -> None:
+        self._client.set_terminated(self._by_cell[cell_id].info.run_id, status)
+        self._refresh(cell_id)
+
+    def _refresh(self, cell_id: str) -> None:
+        self._by_cell[cell_id] = self._client.get_run(self._by_cell[cell_id].info.run_id)
+
+
+def summarise(entry: ledger.Entry) -> dict[str, float]:
+    """One number per score of a cell: means over slices (or cases) where it is defined, and the counts of each state."""
+    summary = {name: float(entry.slices[name].mean()) for name in SCORES}
+    summary |= {f"case_{name}": float(entry.cases[name].mean()) for name in CASE_SCORES}
+    summary |= {f"slices_{state}": float(count) for state, count in entry.slices.state.value_counts().items()}
+    return summary
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)

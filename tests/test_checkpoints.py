@@ -1,0 +1,48 @@
+import logging
+
+import torch
+
+from pam import checkpoints
+
+
+def test_what_was_saved_is_loaded():
+    checkpoints.save("cell", {"network": {"w": torch.arange(3)}, "epoch": 2})
+    state = checkpoints.load("cell")
+    assert state is not None
+    assert torch.equal(state["network"]["w"], torch.arange(3))
+    assert state["epoch"] == 2
+
+
+def test_a_cell_without_a_checkpoint_has_none():
+    assert checkpoints.load("cell") is None
+
+
+def test_a_truncated_checkpoint_is_reported_and_counts_as_none(caplog):
+    checkpoints.save("cell", {"network": {"w": torch.arange(1000)}})
+    path = checkpoints.state_path("cell")
+    path.write_bytes(path.read_bytes()[:300])
+    with caplog.at_level(logging.WARNING):
+        assert checkpoints.load("cell") is None
+    assert "is damaged" in caplog.text
+
+
+def test_a_failed_save_leaves_the_earlier_state_and_no_parts():
+    checkpoints.save("cell", {"epoch": 1})
+
+    class Unsavable:
+        def __reduce__(self):
+            raise RuntimeError("disk full")
+
+    try:
+        checkpoints.save("cell", {"epoch": Unsavable()})
+    except RuntimeError:
+        pass
+    assert checkpoints.load("cell") == {"epoch": 1}
+    assert [path.name for path in checkpoints.state_path("cell").parent.iterdir()] == ["cell.pt"]
+
+
+def test_a_finished_cell_keeps_its_weights_alone():
+    checkpoints.save("cell", {"network": {"w": torch.ones(2)}, "optimizer": {}})
+    checkpoints.finish("cell", {"w": torch.ones(2)})
+    assert checkpoints.load("cell") is None
+    assert torch.equal(torch.load(checkpoints.weights_path("cell"), weights_only=True)["w"], torch.ones(2))
