@@ -11,3 +11,7 @@ class DataError(PamError):
 
 class StudyError(PamError):
     """A study, a variant or an override asks for something that does not exist."""
+
+
+class ResultsError(PamError):
+    """Results asked for are missing or damaged."""

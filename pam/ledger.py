@@ -1,0 +1,175 @@
+"""The finished cells' results as Parquet: the source of truth for every table and figure.
+
+One folder per cell id under `pam.home.ledger()`, with `slices.parquet`, `cases.parquet`, `epochs.parquet` and `cell.json`,
+which holds the cell, its provenance and the tables' checksums. An entry exists if and only if its cell.json does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pam import home
+from pam.errors import ResultsError
+
+TABLES = ("slices", "cases", "epochs")
+CELL = "cell.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One finished cell.
+
+    cell        the `pam.study.Cell` as plain data, its id included
+    provenance  where the result came from: git_commit, versions, device, parameters, data, …
+    slices      one row per test slice: patient, case, slice, `pam.metrics.SCORES` with hd95 as hd95_px
+    cases       one row per test case: patient, case, `pam.metrics.SCORES` with hd95 as hd95_mm
+    epochs      one row per epoch: epoch, loss, seconds
+    """
+
+    cell: dict[str, Any]
+    provenance: dict[str, Any]
+    slices: pd.DataFrame
+    cases: pd.DataFrame
+    epochs: pd.DataFrame
+
+
+def folder(cell_id: str) -> Path:
+    """Where the cell's entry lies, or would lie."""
+    assert cell_id and "/" not in cell_id, f"{cell_id!r} is no cell id"
+    return home.ledger() / cell_id
+
+
+def has(cell_id: str) -> bool:
+    """Whether the cell has finished."""
+    return (folder(cell_id) / CELL).is_file()
+
+
+def write(entry: Entry) -> None:
+    """Add the entry: whole or not at all, also when killed midway. An entry that is there already stays.
+
+    Two entries of one id hold the same result, so the first of two writers wins and the other is dropped.
+    """
+    final = folder(entry.cell["id"])
+    if has(entry.cell["id"]):
+        return
+    staged = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+    staged.mkdir(parents=True)
+    try:
+        _fill(staged, entry)
+        if not has(entry.cell["id"]):
+            shutil.rmtree(final, ignore_errors=True)  # what an interrupted `remove` may have left
+        try:
+            staged.rename(final)
+        except OSError:  # the folder is not empty: another writer was first, or the disk fails
+            if not has(entry.cell["id"]):
+                raise
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def read(cell_id: str) -> Entry:
+    """The cell's entry. Raises `ResultsError` if there is none or if it is damaged."""
+    document = _document(cell_id)
+    tables = {table: _table(cell_id, document, table).to_pandas() for table in TABLES}
+    return Entry(cell=document["cell"], provenance=document["provenance"], **tables)
+
+
+def read_provenance(cell_id: str) -> dict[str, Any]:
+    """Where the cell's result came from, without reading its tables."""
+    provenance: dict[str, Any] = _document(cell_id)["provenance"]
+    return provenance
+
+
+def read_many(ids: Iterable[str], table: str = "slices", columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """One table of several cells, below each other in the order of `ids`, with a categorical column `cell_id`.
+
+    `columns` limits what is kept. Raises `ResultsError` for a cell without an entry or with a damaged one.
+    """
+    assert table in TABLES, f"no table {table!r}; there are {TABLES}"
+    parts = []
+    for cell_id in ids:
+        part = _table(cell_id, _document(cell_id), table, columns)
+        codes = pa.array(np.zeros(part.num_rows, dtype=np.int32))
+        parts.append(part.add_column(0, "cell_id", pa.DictionaryArray.from_arrays(codes, pa.array([cell_id]))))
+    assert parts, "read_many needs at least one cell id"
+    return pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().to_pandas()
+
+
+def remove(cell_id: str) -> None:
+    """Delete the entry if there is one: cell.json first, so that no half of it ever counts as finished."""
+    (folder(cell_id) / CELL).unlink(missing_ok=True)
+    shutil.rmtree(folder(cell_id), ignore_errors=True)
+
+
+def _fill(staged: Path, entry: Entry) -> None:
+    """Write the entry's files, cell.json last."""
+    tables = {}
+    for name in TABLES:
+        path = staged / f"{name}.parquet"
+        table = _compact(getattr(entry, name))
+        pq.write_table(table, path, compression="zstd")
+        tables[name] = {"rows": table.num_rows, "sha256": _sha256(path)}
+    document = {"cell": entry.cell, "provenance": entry.provenance, "tables": tables}
+    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    (staged / CELL).write_text(text + "\n", encoding="utf-8")
+
+
+def _compact(frame: pd.DataFrame) -> pa.Table:
+    """Whole numbers as int32 and text as dictionaries; scores stay float64, so what is read is what was scored."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for position, field in enumerate(table.schema):
+        column = table.column(position)
+        if pa.types.is_integer(field.type):
+            column = column.cast(pa.int32())
+        elif pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            column = column.cast(pa.string()).dictionary_encode()
+        table = table.set_column(position, field.name, column)
+    return table.replace_schema_metadata(None)
+
+
+def _document(cell_id: str) -> dict[str, Any]:
+    path = folder(cell_id) / CELL
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found = document["cell"]["id"]
+        document["provenance"], document["tables"]
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: no such entry; run the sweep to train this cell") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsError(_damaged(path, f"not a cell's description ({error!r})")) from error
+    if found != cell_id:
+        raise ResultsError(_damaged(path, f"describes cell {found}"))
+    return document  # type: ignore[no-any-return]
+
+
+def _table(cell_id: str, document: dict[str, Any], name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    path = folder(cell_id) / f"{name}.parquet"
+    if not path.is_file():
+        raise ResultsError(_damaged(path, "missing"))
+    if _sha256(path) != document["tables"].get(name, {}).get("sha256"):
+        raise ResultsError(_damaged(path, "its checksum differs from the one in cell.json"))
+    lacking = set(columns or ()) - set(pq.read_schema(path).names)
+    if lacking:
+        raise ResultsError(_damaged(path, f"no column {sorted(lacking)[0]!r}"))
+    return pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None)
+
+
+def _damaged(path: Path, found: str) -> str:
+    return f"{path}: {found}; the entry is damaged: delete {path.parent} and run the sweep again"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
