@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -10,33 +12,47 @@ from pam.errors import StudyError
 
 T = TypeVar("T")
 Builder = Callable[..., T]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
     """Builders of one kind of part, by name.
 
     Keyword-only parameters of a builder are its options; their defaults are the part's defaults.
+    A name is a registered function's, an entry point's of the installed packages in `group`, or `module:function`.
     Unknown names and options raise `StudyError` and list what exists; a duplicate name is an error too.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, group: str | None = None) -> None:
         self.kind = kind
+        self.group = group
         self._builders: dict[str, Builder[T]] = {}
+        self._installed: dict[str, importlib.metadata.EntryPoint] | None = None  # read when first asked for
 
-    def register(self, builder: Builder[T]) -> Builder[T]:
+    def register(self, builder: Function) -> Function:
         name = builder.__name__
         if name in self._builders:
-            raise StudyError(f"{self.kind} {name!r} is registered already; registered: {', '.join(self.names())}")
+            raise StudyError(
+                f"{self.kind} {name!r} is registered already; registered: {', '.join(sorted(self._builders))}"
+            )
         self._builders[name] = builder
         return builder
 
     def names(self) -> tuple[str, ...]:
-        return tuple(self._builders)
+        """Registered names, those of installed packages last."""
+        return (*self._builders, *(name for name in self._entry_points() if name not in self._builders))
 
     def get(self, name: str) -> Builder[T]:
-        if name not in self._builders:
-            raise StudyError(f"unknown {self.kind} {name!r}; there are: {', '.join(self.names())}")
-        return self._builders[name]
+        if name in self._builders:
+            return self._builders[name]
+        if name in self._entry_points():
+            entry_point = self._entry_points()[name]
+            return self._imported(name, entry_point.module, entry_point.attr)
+        if ":" in name:
+            module, _, function = name.partition(":")
+            return self._imported(name, module, function)
+        known = ", ".join(self.names())
+        raise StudyError(f"unknown {self.kind} {name!r}; there are: {known} (or give your own as module:function)")
 
     def options(self, name: str) -> dict[str, Any]:
         """Options of a part with their defaults, in the order of its signature."""
@@ -52,3 +68,40 @@ class Registry(Generic[T]):
     def build(self, name: str, *args: Any, **options: Any) -> T:
         self.check_options(name, options)
         return self.get(name)(*args, **options)
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        if self._installed is None:
+            self._installed = {}
+            for entry_point in importlib.metadata.entry_points(group=self.group) if self.group else ():
+                self._add(entry_point, self._installed)
+        return self._installed
+
+    def _add(
+        self, entry_point: importlib.metadata.EntryPoint, installed: dict[str, importlib.metadata.EntryPoint]
+    ) -> None:
+        """Take up one entry point; the same target under the same name twice is one part, not two."""
+        name, target = entry_point.name, entry_point.value
+        builder, other = self._builders.get(name), installed.get(name)
+        taken = f"{builder.__module__}:{builder.__name__}" if builder else other.value if other else target
+        if taken != target:
+            raise StudyError(
+                f"{self.kind} {name!r} of entry point {self.group!r} ({target}) is registered already by {taken}; "
+                f"rename it or remove its package; registered: {', '.join([*self._builders, *installed])}"
+            )
+        installed[name] = entry_point
+
+    def _imported(self, name: str, module_name: str, function: str) -> Builder[T]:
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise StudyError(
+                f"{self.kind} {name!r}: importing {module_name!r} failed ({error}); "
+                "expected an installed module or one in the folder that `python -m` is run from"
+            ) from error
+        builder = getattr(module, function, None)
+        if not callable(builder):
+            own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+            raise StudyError(
+                f"{self.kind} {name!r}: no function {function!r} in {module_name}; it has: {', '.join(own) or 'none'}"
+            )
+        return builder  # type: ignore[no-any-return]
