@@ -1,0 +1,39 @@
+"""What every test gets: a home of its own, no window, few threads, no network; and real data where there is some."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set before any library reads them, and inherited by the processes that tests start.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["DO_NOT_TRACK"] = "true"  # MLflow would report its use
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a benchmark asks for its threads itself
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fixtures that outlive a test must not meet the user's real results either."""
+    os.environ["PAM_HOME"] = str(tmp_path_factory.mktemp("shared_home"))
+
+
+@pytest.fixture(autouse=True)
+def pam_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PAM_HOME for each test, outside its `tmp_path`."""
+    path = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("PAM_HOME", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real scans: PAM_TEST_DATA, else ../shared/data beside the checkout; skips where there is none."""
+    path = Path(os.environ.get("PAM_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not path.is_dir():
+        pytest.skip(f"no real scans at {path}; set PAM_TEST_DATA to their folder")
+    return path

@@ -1,0 +1,105 @@
+"""Imports go one way, and heavy libraries stay in one place each."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The data's way, top to bottom: a module imports only what stands above it; a package's modules import each other too.
+LAYOUT = (
+    "pam.errors",
+    "pam.home",
+    "pam.files",
+    "pam.study",
+    "pam.registry",
+    "pam.datasets",
+    "pam.data",
+    "pam.networks",
+    "pam.losses",
+    "pam.metrics",
+    "pam.train",
+    "pam.evaluate",
+    "pam.ledger",
+    "pam.checkpoints",
+    "pam.cells",
+    "pam.plan",
+    "pam.manifest",
+    "pam.provenance",
+    "pam.progress",
+    "pam.track",
+    "pam.schedule",
+    "pam.driver",
+    "pam.tables",
+    "pam.figures",
+    "pam.cli",
+    "pam.prepare",
+    "pam.sweep",
+    "pam.report",
+    "pam.__main__",
+)
+ONLY_IMPORTER = {"mlflow": "pam.track", "ray": "pam.schedule", "optuna": "pam.search"}
+BARE = ("pam.networks", "pam.losses", "pam.metrics", "pam.train", "pam.evaluate")
+BARE_LIBRARIES = {"torch", "numpy", "scipy"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted((ROOT / "pam").rglob("*.py"))}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Modules that a module imports anywhere in its file: at the top, in a function or for types only."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            named = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else str(node.module) for name in named)
+
+
+def place(module: str) -> int:
+    """Index of a module's line in LAYOUT: its own, else its package's."""
+    parts = module.split(".")
+    names = [".".join(parts[:length]) for length in range(len(parts), 1, -1)]
+    return next(LAYOUT.index(name) for name in names if name in LAYOUT)
+
+
+def third_party() -> set[str]:
+    roots = {name.partition(".")[0] for module in MODULES for name in imports(module)}
+    return roots - sys.stdlib_module_names - {"pam", "tune_spaces"}
+
+
+def test_every_module_has_a_place_in_the_layout() -> None:
+    lines = {module for module in MODULES if module.count(".") == 1} - {"pam"}
+    assert lines <= set(LAYOUT), "a new module needs its line in LAYOUT"
+    assert set(LAYOUT) <= MODULES.keys(), "LAYOUT names a module that is gone"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"pam"}))
+def test_imports_go_from_top_to_bottom(module: str) -> None:
+    below = {name for name in imports(module) if name.startswith("pam.") and place(name) > place(module)}
+    assert not below, f"{module} imports what stands below it"
+
+
+@pytest.mark.parametrize(("library", "owner"), ONLY_IMPORTER.items())
+def test_a_heavy_library_has_one_importer(library: str, owner: str) -> None:
+    importers = {module for module in MODULES if library in {name.partition(".")[0] for name in imports(module)}}
+    assert importers <= {owner}
+
+
+def test_networks_to_scores_run_with_torch_numpy_and_scipy_alone() -> None:
+    absent = third_party() - BARE_LIBRARIES
+    code = f"import sys; sys.modules.update(dict.fromkeys({sorted(absent)})); import {', '.join(BARE)}"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
