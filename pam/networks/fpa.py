@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pam.networks.backbone import Unet, at_least_one, placed
+from pam.networks.backbone import Unet, at_least_one, one_of, placed
 from pam.networks.blocks import Attention, ConvBlock, InstanceNorm, attend, conv1x1, conv3x3
 from pam.networks.zoo import NETWORKS
 
@@ -63,6 +63,7 @@ def fpa(
     Source: Xu et al. (2020), eq. 1. Differs: none; Table 5's size (4.20 M) fixes what its text leaves open.
     """
     at_least_one(dilation=dilation, expansion=expansion)
+    one_of("depthwise", depthwise, (False, True))
 
     def block(inputs: int, outputs: int, stride: int) -> nn.Module:
         return FalsePositiveAttention(
