@@ -37,7 +37,7 @@ def finish(cell_id: str, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def load(cell_id: str) -> dict[str, Any] | None:
-    """The cell's newest state, on the CPU, or None where there is none; a damaged file is reported and counts as none."""
+    """The cell's newest state, on the CPU; None where there is none. A damaged file is reported and counts as none."""
     path = state_path(cell_id)
     if not path.exists():
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pam import ledger, manifest, provenance, schedule
+from pam.data.folds import Split
 from pam.data.prepare import prepare
 from pam.data.store import Store, find
 from pam.datasets import DATASETS
@@ -15,9 +16,8 @@ from pam.progress import SweepProgress
 from pam.study import Cell, Study
 from pam.track import Mirror, summarise
 
-
 # The demo's smaller study: enough folds for error bars, small enough to wait for.
-DEMO = {"dataset": "phantom", "folds": 3, "seeds": 1}
+DEMO_DATASET, DEMO_FOLDS, DEMO_SEEDS = "phantom", 3, 1
 DEMO_SETTINGS = {"width": 8}
 
 
@@ -64,7 +64,8 @@ def sweep(request: Request) -> Outcome:
     declared = [cell for cell, _ in plan(study, store)]
     manifest.write(study, store, asked, declared, request.settings, demo=request.demo)
     mirror = Mirror(f"{study.name}/{store.dataset}", _tags(store, request), asked)
-    mirror.fill([cell.id for cell in asked if ledger.has(cell.id)])
+    for cell in asked:
+        (mirror.finished if ledger.has(cell.id) else mirror.restart)(cell.id)
     errors: dict[str, str] = {}
     try:
         if missing:
@@ -89,11 +90,13 @@ def _resolve(request: Request) -> Request:
     """The request with its demo, data set and settings applied to the study, and all of the study's names checked."""
     study, settings = request.study, dict(request.settings)
     if request.demo:
-        study, settings = replace(study, **DEMO), DEMO_SETTINGS | settings
+        study = replace(study, dataset=DEMO_DATASET, folds=DEMO_FOLDS, seeds=DEMO_SEEDS)
+        settings = DEMO_SETTINGS | settings
     if request.dataset:
         study = replace(study, dataset=request.dataset)
     study = apply_settings(study, settings)
     check(study)
+    schedule.Resources(cpus=request.cpus, gpus=request.gpus or 0)
     return replace(request, study=study, settings=settings)
 
 
@@ -107,8 +110,7 @@ def describe(cell: Cell) -> str:
     return f"{cell.label}, fold {cell.fold}, seed {cell.seed}"
 
 
-def _train(missing: list[Any], store: Store, request: Request, mirror: Mirror) -> dict[str, str]:
-    mirror.restart([cell.id for cell, _ in missing])
+def _train(missing: list[tuple[Cell, Split]], store: Store, request: Request, mirror: Mirror) -> dict[str, str]:
     with schedule.cluster(request.address):
         gpus = schedule.default_gpus() if request.gpus is None else request.gpus
         resources = schedule.Resources(cpus=request.cpus, gpus=gpus)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from pam.data.store import Store
 from pam.metrics import score, score_slices
 from pam.train import autocast
 
-Columns = dict[str, list[object]]
+if TYPE_CHECKING:  # scoring needs torch, numpy and scipy only
+    from pam.data.store import Store
+
 THRESHOLD_LOGIT = 0.0  # foreground where the sigmoid exceeds one half
 BATCH = 32  # slices per forward pass; no result depends on it beyond rounding
 

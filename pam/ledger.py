@@ -1,7 +1,7 @@
 """The finished cells' results as Parquet: the source of truth for every table and figure.
 
-One folder per cell id under `pam.home.ledger()`, with `slices.parquet`, `cases.parquet`, `epochs.parquet` and `cell.json`,
-which holds the cell, its provenance and the tables' checksums. An entry exists if and only if its cell.json does.
+One folder per cell id under `pam.home.ledger()`, with `slices.parquet`, `cases.parquet`, `epochs.parquet` and, written
+last, `cell.json`: the cell, its provenance and the tables' checksums. An entry exists if and only if its cell.json does.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from pam import home
 from pam.errors import ResultsError
@@ -104,7 +104,8 @@ def read_many(ids: Iterable[str], table: str = "slices", columns: Sequence[str] 
         codes = pa.array(np.zeros(part.num_rows, dtype=np.int32))
         parts.append(part.add_column(0, "cell_id", pa.DictionaryArray.from_arrays(codes, pa.array([cell_id]))))
     assert parts, "read_many needs at least one cell id"
-    return pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().to_pandas()
+    frame: pd.DataFrame = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().to_pandas()
+    return frame
 
 
 def remove(cell_id: str) -> None:
@@ -162,7 +163,7 @@ def _table(cell_id: str, document: dict[str, Any], name: str, columns: Sequence[
         raise ResultsError(_damaged(path, "its checksum differs from the one in cell.json"))
     lacking = set(columns or ()) - set(pq.read_schema(path).names)
     if lacking:
-        raise ResultsError(_damaged(path, f"no column {sorted(lacking)[0]!r}"))
+        raise ResultsError(_damaged(path, f"no column {min(lacking)!r}"))
     return pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None)
 
 

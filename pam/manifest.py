@@ -20,7 +20,13 @@ def path_of(study: str, dataset: str) -> Path:
 
 
 def write(
-    study: Study, store: Store, asked: Sequence[Cell], declared: Iterable[Cell], settings: Mapping[str, Any], *, demo: bool
+    study: Study,
+    store: Store,
+    asked: Sequence[Cell],
+    declared: Iterable[Cell],
+    settings: Mapping[str, Any],
+    *,
+    demo: bool,
 ) -> dict[str, Any]:
     """Record the cells asked for; cells of earlier sweeps stay if the study, as it is now, still declares them."""
     path = path_of(study.name, store.dataset)

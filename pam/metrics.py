@@ -94,8 +94,7 @@ def surface_distances(
 def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance of each point (n k) to the nearest of the others (m k)."""
     tree = KDTree(others, balanced_tree=False, compact_nodes=False)  # points on a grid: halves the time of building
-    distances: NDArray[np.float64] = tree.query(points)[0]
-    return distances
+    return np.asarray(tree.query(points)[0])
 
 
 def _border(mask: Mask) -> NDArray[np.intp]:
@@ -111,7 +110,8 @@ def _border(mask: Mask) -> NDArray[np.intp]:
             core &= inside[(*within[:axis], shifted, *within[axis + 1 :])]
     border = inside.copy()
     border[within] ^= core
-    return np.argwhere(border) + [side.start for side in box]
+    indices: NDArray[np.intp] = np.argwhere(border) + [side.start for side in box]
+    return indices
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, ...] | None:
@@ -159,8 +159,9 @@ def _columns(tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> dict[str, list[o
 
 
 def _ratio(part: Counts, whole: Counts) -> NDArray[np.float64]:
-    """part / whole, NaN where the whole is zero."""
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    """The ratio of two counts, NaN where the whole is zero."""
+    ratio: NDArray[np.float64] = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    return ratio
 
 
 def _check(prediction: Mask, target: Mask, spacing: Sequence[float]) -> None:

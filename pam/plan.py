@@ -76,7 +76,9 @@ def check(study: Study) -> None:
         recipe = {**study.recipe, **row.recipe}
         unknown = [key for key in recipe if key not in RECIPE_FIELDS]
         if unknown:
-            raise StudyError(f"study {study.name!r}: no recipe field {unknown[0]!r}; there are: {', '.join(RECIPE_FIELDS)}")
+            raise StudyError(
+                f"study {study.name!r}: no recipe field {unknown[0]!r}; there are: {', '.join(RECIPE_FIELDS)}"
+            )
         resolved = Recipe(**recipe)
         LOSSES.get(resolved.loss)
         for name in resolved.augment:

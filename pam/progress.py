@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -21,14 +22,19 @@ class SweepProgress:
         self._done = self._failed = 0
         self._start = time.monotonic()
         self._console = Console(highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self._bar: Progress | None = None
         self._task = TaskID(0)
         if self._console.is_terminal:
             self._bar = Progress(*columns, console=self._console)
             self._task = self._bar.add_task("cells", total=len(cells), note="")
 
-    def __enter__(self) -> SweepProgress:
+    def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
         return self
@@ -64,10 +70,14 @@ class SweepProgress:
             if "ailed" in words.lower():
                 self._bar.print(f"{where}: {words}")
         else:
-            self._console.print(f"{self._done + self._failed}/{len(self._cells)} {where}: {words}  ({self._note()})", soft_wrap=True)
+            self._console.print(
+                f"{self._done + self._failed}/{len(self._cells)} {where}: {words}  ({self._note()})", soft_wrap=True
+            )
 
     def _note(self) -> str:
-        running = ", ".join(f"{self._cells[cell].network} epoch {epoch}" for cell, epoch in list(self._epochs.items())[:2])
+        running = ", ".join(
+            f"{self._cells[cell].network} epoch {epoch}" for cell, epoch in list(self._epochs.items())[:2]
+        )
         parts = [f"ETA {self._eta()}", f"{self._failed} failed" if self._failed else "", running if self._bar else ""]
         return ", ".join(part for part in parts if part)
 

@@ -22,10 +22,11 @@ def collect() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit of the checkout that this code runs from, "+changes" where it differs from it; "" outside a checkout."""
+    """The commit of this code's checkout, "+changes" where the code differs from it; "" outside a checkout."""
     source = Path(__file__).resolve().parent
     commit = _git(source, "rev-parse", "HEAD")
-    if not commit or not _git(source, "ls-files", "--", Path(__file__).name):  # an installed copy inside another project
+    tracked = _git(source, "ls-files", "--", Path(__file__).name)
+    if not commit or not tracked:  # an installed copy inside another project's checkout
         return ""
     return commit + ("+changes" if _git(source, "status", "--porcelain", "--", ".") else "")
 

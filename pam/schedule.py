@@ -64,11 +64,18 @@ def cluster(address: str | None) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs every trial's traceback; `run` returns them
     local = address is None and "RAY_ADDRESS" not in os.environ
-    own = {"include_dashboard": False} if local else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **own)
+        # A dashboard can be asked for only of a cluster that starts here.
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=False if local else None,
+        )
     except ConnectionError as error:
-        raise PamError(f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}; start one or leave --address out") from error
+        raise PamError(
+            f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}; start one or leave --address out"
+        ) from error
     try:
         yield
     finally:
@@ -129,7 +136,8 @@ def run(
         ),
     )
     results = tuner.fit()
-    return {r.config["id"]: str(r.error) for r in results if r.error is not None and r.config is not None}
+    ended = [results[number] for number in range(len(results))]
+    return {r.config["id"]: str(r.error) for r in ended if r.error is not None and r.config is not None}
 
 
 def _train(
@@ -158,7 +166,9 @@ class _Forward(tune.Callback):
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:  # noqa: ARG002
         if "epoch" in result:  # a trial that found its cell finished reports nothing
             metrics = {name: result[name] for name in REPORTED}
             self._listener.on_epoch(trial.config["id"], metrics)

@@ -60,10 +60,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", help="another prepared data set than the study's")
     parser.add_argument("--folds", type=_numbers, help="only these folds, such as 0,1")
     parser.add_argument("--seeds", type=_numbers, help="only these seeds, such as 0,1,2")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a recipe field or network option, for every row")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a recipe field or network option, for every row",
+    )
     parser.add_argument("--address", help="the Ray cluster's address (default: RAY_ADDRESS, else this machine)")
     parser.add_argument("--cpus", type=int, default=1, help="CPUs per cell (default: 1)")
-    parser.add_argument("--gpus", type=float, help="GPUs per cell, a fraction or whole (default: 1 where there are any)")
+    parser.add_argument(
+        "--gpus", type=float, help="GPUs per cell, a fraction or whole (default: 1 where there are any)"
+    )
     return parser.parse_args(argv)
 
 

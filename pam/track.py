@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag
@@ -56,20 +56,15 @@ class Mirror:
         self._thread.start()
         self._do(self._runs.open)
 
-    def fill(self, cell_ids: Sequence[str]) -> None:
-        """Mirror cells that the ledger holds and MLflow lacks."""
-        for cell_id in cell_ids:
-            self._do(lambda cell_id=cell_id: self._runs.finish(self._cells[cell_id]))
-
-    def restart(self, cell_ids: Sequence[str]) -> None:
-        """Drop the finished runs of cells that are about to be trained again."""
-        for cell_id in cell_ids:
-            self._do(lambda cell_id=cell_id: self._runs.drop_finished(cell_id))
+    def restart(self, cell_id: str) -> None:
+        """A cell is about to be trained again: its finished run goes."""
+        self._do(lambda: self._runs.drop_finished(cell_id))
 
     def epoch(self, cell_id: str, metrics: Mapping[str, float]) -> None:
         self._do(lambda: self._runs.epochs(self._cells[cell_id], [metrics]))
 
     def finished(self, cell_id: str) -> None:
+        """The ledger holds the cell: MLflow is to hold it too, if it does not."""
         self._do(lambda: self._runs.finish(self._cells[cell_id]))
 
     def ended(self, cell_id: str, status: str) -> None:
@@ -159,7 +154,7 @@ class _Runs:
             return
         entry = ledger.read(cell.id)
         run_id = self._running(cell)
-        self.epochs(cell, entry.epochs.to_dict("records"))
+        self.epochs(cell, cast("list[dict[str, float]]", entry.epochs.to_dict("records")))
         summary = summarise(entry)
         now, step = _milliseconds(), len(entry.epochs)
         metrics = [Metric(name, value, now, step) for name, value in summary.items() if math.isfinite(value)]

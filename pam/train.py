@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pam.data.batches import Batches
-from pam.losses import LOSSES
+from pam.losses import loss_of
 from pam.study import Recipe
 
 
@@ -32,7 +32,9 @@ class Epoch:
     state: Mapping[str, Any]  # all it takes to go on exactly; refers to live tensors, so save it before the next pass
 
 
-def fit(network: nn.Module, batches: Batches, recipe: Recipe, *, state: Mapping[str, Any] | None = None) -> Iterator[Epoch]:
+def fit(
+    network: nn.Module, batches: Batches, recipe: Recipe, *, state: Mapping[str, Any] | None = None
+) -> Iterator[Epoch]:
     """Train in place for `recipe.epochs` passes, from `state` (an earlier `Epoch.state`) or from the start.
 
     Raises `Diverged` when an epoch's mean loss is not finite.
@@ -52,7 +54,7 @@ def fit(network: nn.Module, batches: Batches, recipe: Recipe, *, state: Mapping[
         done = state["epoch"]
     for epoch in range(done + 1, recipe.epochs + 1):
         start = time.perf_counter()
-        learning_rate = scheduler.get_last_lr()[0]
+        learning_rate = float(scheduler.get_last_lr()[0])
         loss = _one_pass(network, batches, optimizer, recipe)
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} in epoch {epoch}")
@@ -80,16 +82,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def _one_pass(network: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer, recipe: Recipe) -> float:
     network.train()
-    loss_of = LOSSES.get(recipe.loss)
+    loss = loss_of(network, recipe.loss)
     total = torch.zeros((), device=batches.device)  # summed on the device: no wait for it in each step
     for images, target in batches:
         with autocast(batches.device, recipe.precision):
             logits = network(images)
-        loss = loss_of(logits, target)
+        value = loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         optimizer.step()
-        total += loss.detach()
+        total += value.detach()
     return float(total) / len(batches)
 
 

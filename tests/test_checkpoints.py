@@ -1,5 +1,6 @@
 import logging
 
+import pytest
 import torch
 
 from pam import checkpoints
@@ -33,10 +34,8 @@ def test_a_failed_save_leaves_the_earlier_state_and_no_parts():
         def __reduce__(self):
             raise RuntimeError("disk full")
 
-    try:
+    with pytest.raises(RuntimeError, match="disk full"):
         checkpoints.save("cell", {"epoch": Unsavable()})
-    except RuntimeError:
-        pass
     assert checkpoints.load("cell") == {"epoch": 1}
     assert [path.name for path in checkpoints.state_path("cell").parent.iterdir()] == ["cell.pt"]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pam.losses import LOSSES, dice
+from pam.losses import LOSSES, dice, loss_of
 
 LOGIT = 100.0  # a sigmoid of exactly 0 or 1 in float32
 
@@ -40,3 +40,16 @@ def test_a_loss_is_finite_and_differentiable_in_bfloat16(name):
     assert loss.dtype == torch.float32
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def test_a_network_that_trains_on_reversed_labels_gets_the_loss_of_the_background():
+    target = torch.tensor([[[[1.0, 1.0, 0.0, 0.0, 0.0]]]])
+    prediction = torch.tensor([[[[0.0, 1.0, 1.0, 0.0, 0.0]]]])
+    network = torch.nn.Identity()
+    assert loss_of(network, "dice")(logits_of(prediction), target).item() == pytest.approx(
+        1 - (2 * 1 + 1) / (2 + 2 + 1)
+    )
+    network.reversed_labels = True
+    assert loss_of(network, "dice")(logits_of(prediction), target).item() == pytest.approx(
+        1 - (2 * 2 + 1) / (3 + 3 + 1)
+    )

@@ -15,9 +15,7 @@ SMALL = Study(
     folds=2,
     seeds=3,
 )
-BOUND = Cell(
-    label="a", network="unet", options={}, recipe={}, fold=0, seed=1, data_hash="d", split_hash="s"
-)
+BOUND = Cell(label="a", network="unet", options={}, recipe={}, fold=0, seed=1, data_hash="d", split_hash="s")
 
 
 def test_a_grid_is_every_combination_the_last_factor_fastest():

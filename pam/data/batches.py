@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from pam.data.augment import AUGMENTATIONS
 from pam.errors import DataError, StudyError
+
+if TYPE_CHECKING:  # training needs torch and numpy only
+    import pandas as pd
 
 SLICE_CHOICES = ("paper", "all")
 # The authors' code: a slice counts as positive from its second pixel, as brain from its 1,001st.
