@@ -1,7 +1,7 @@
 """The finished cells' results as Parquet: the source of truth for every table and figure.
 
 One folder per cell id under `pam.home.ledger()`, with `slices.parquet`, `cases.parquet`, `epochs.parquet` and, written
-last, `cell.json`: the cell, its provenance and the tables' checksums. An entry exists if and only if its cell.json does.
+last, `cell.json`: the cell, its provenance and the tables' checksums. An entry exists exactly while its cell.json does.
 """
 
 from __future__ import annotations

@@ -1,0 +1,166 @@
+"""The ledger keeps what was scored, whole or not at all, and says what is wrong with a damaged entry."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pam import ledger
+from pam.errors import ResultsError
+from pam.metrics import score, score_slices
+
+
+def entry(cell_id: str = "0123abcd", seed: int = 0, slices: int = 9) -> ledger.Entry:
+    prediction, target = (
+        np.random.default_rng(seed).random((2, slices, 6, 6)) < np.linspace(0, 0.6, slices)[:, None, None]
+    )
+    names = {"patient": f"patient {seed}", "case": f"case {seed}"}
+    rows = [{**names, "slice": number, **scores} for number, scores in enumerate(score_slices(prediction, target))]
+    case = {**names, **score(prediction, target, (5.0, 1.0, math.nan))}
+    return ledger.Entry(
+        cell={"id": cell_id, "label": "unet – 3×3", "options": {"width": 8}},
+        provenance={"git_commit": "e15de6a", "parameters": 12},
+        slices=pd.DataFrame(rows).rename(columns={"hd95": "hd95_px"}),
+        cases=pd.DataFrame([case]).rename(columns={"hd95": "hd95_mm"}),
+        epochs=pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25], "seconds": [1.5, 1.0]}),
+    )
+
+
+def test_what_is_read_is_what_was_written_to_the_last_bit() -> None:
+    written = entry()
+    ledger.write(written)
+    read = ledger.read("0123abcd")
+    assert (read.cell, read.provenance) == (written.cell, written.provenance)
+    for table in ledger.TABLES:
+        pd.testing.assert_frame_equal(
+            getattr(read, table), getattr(written, table), check_exact=True, check_dtype=False, check_categorical=False
+        )
+
+
+def test_tables_are_stored_compactly() -> None:
+    ledger.write(entry())
+    types = ledger.read("0123abcd").slices.dtypes
+    assert all(isinstance(types[name], pd.CategoricalDtype) for name in ("patient", "case", "state"))
+    assert types["tp"] == np.int32
+    assert types["dice"] == np.float64
+
+
+def test_the_same_entry_gives_the_same_bytes(pam_home: Path) -> None:
+    ledger.write(entry())
+    first = {path.name: path.read_bytes() for path in ledger.folder("0123abcd").iterdir()}
+    ledger.remove("0123abcd")
+    ledger.write(entry())
+    assert {path.name: path.read_bytes() for path in ledger.folder("0123abcd").iterdir()} == first
+    assert sorted(first) == ["cases.parquet", "cell.json", "epochs.parquet", "slices.parquet"]
+    assert [path.name for path in (pam_home / "ledger").iterdir()] == ["0123abcd"]
+
+
+def test_a_cell_is_done_exactly_while_its_entry_is_there() -> None:
+    assert not ledger.has("0123abcd")
+    ledger.write(entry())
+    assert ledger.has("0123abcd")
+    ledger.remove("0123abcd")
+    assert not ledger.has("0123abcd")
+    ledger.remove("0123abcd")  # nothing left to do is no error
+
+
+def test_a_folder_without_cell_json_is_no_entry_and_is_written_over() -> None:
+    ledger.write(entry())
+    (ledger.folder("0123abcd") / "cell.json").unlink()
+    assert not ledger.has("0123abcd")
+    ledger.write(entry())
+    assert len(ledger.read("0123abcd").slices) == 9
+
+
+def test_the_first_of_two_writers_wins() -> None:
+    ledger.write(entry(seed=0))
+    ledger.write(entry(seed=1))
+    assert set(ledger.read("0123abcd").slices.patient) == {"patient 0"}
+
+
+def test_an_entry_that_cannot_be_written_leaves_nothing(pam_home: Path) -> None:
+    wrong = entry()
+    wrong.provenance["loss"] = math.nan
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        ledger.write(wrong)
+    assert list((pam_home / "ledger").iterdir()) == []
+
+
+def test_a_writer_killed_midway_leaves_no_entry() -> None:
+    program = (
+        "import os, signal, pam.ledger as ledger, pandas as pd\n"
+        "class Deadly(dict):\n"
+        "    def items(self): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "one = pd.DataFrame({'patient': ['p'], 'dice': [0.5]})\n"
+        "ledger.write(ledger.Entry(cell={'id': 'dead'}, provenance=Deadly(a=1), slices=one, cases=one, epochs=one))\n"
+    )
+    died = subprocess.run([sys.executable, "-c", program], env=dict(os.environ), check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert not ledger.has("dead")
+    assert not ledger.folder("dead").exists()
+
+
+def test_tables_of_several_cells_come_in_the_order_asked_for() -> None:
+    for seed, cell_id in enumerate(("first", "second")):
+        ledger.write(entry(cell_id, seed))
+    both = ledger.read_many(["second", "first"], columns=["patient", "dice"])
+    assert list(both.columns) == ["cell_id", "patient", "dice"]
+    assert both.cell_id.tolist() == ["second"] * 9 + ["first"] * 9
+    assert both.patient.tolist() == ["patient 1"] * 9 + ["patient 0"] * 9
+    assert len(ledger.read_many(["first"], "epochs")) == 2
+
+
+def test_a_cell_that_is_not_there_is_named() -> None:
+    with pytest.raises(ResultsError, match=r"nowhere/cell\.json: no such entry; run the sweep"):
+        ledger.read("nowhere")
+
+
+def break_table(folder: Path) -> None:
+    table = folder / "slices.parquet"
+    table.write_bytes(table.read_bytes()[:-20])
+
+
+def lose_table(folder: Path) -> None:
+    (folder / "slices.parquet").unlink()
+
+
+def break_description(folder: Path) -> None:
+    (folder / "cell.json").write_text('{"cell": {')
+
+
+def swap_description(folder: Path) -> None:
+    document = json.loads((folder / "cell.json").read_text())
+    document["cell"]["id"] = "other"
+    (folder / "cell.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (break_table, r"slices\.parquet: its checksum differs from the one in cell\.json"),
+        (lose_table, r"slices\.parquet: missing"),
+        (break_description, r"cell\.json: not a cell's description"),
+        (swap_description, r"cell\.json: describes cell other"),
+    ],
+)
+def test_a_damaged_entry_is_named_with_what_to_do(damage, found: str) -> None:
+    ledger.write(entry())
+    damage(ledger.folder("0123abcd"))
+    for read in (lambda: ledger.read("0123abcd"), lambda: ledger.read_many(["0123abcd"])):
+        with pytest.raises(
+            ResultsError, match=rf"{found}.*; the entry is damaged: delete .*0123abcd and run the sweep"
+        ):
+            read()
+
+
+def test_a_column_that_no_table_has_is_an_error() -> None:
+    ledger.write(entry())
+    with pytest.raises(ResultsError, match="no column 'hd100'"):
+        ledger.read_many(["0123abcd"], columns=["hd100"])
