@@ -46,7 +46,7 @@ $(BIN)/python:
 
 # torch comes first and by its pin: a later package must never choose another build of it.
 $(RUN): $(REQUIREMENTS) | $(BIN)/python
-	@echo "Installing pinned dependencies into $(VENV): about 2 GB, a few minutes, once."
+	@echo "Installing the pinned dependencies into $(VENV) (the first time about 2 GB, a few minutes)."
 	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt torch
 	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt --editable .
 	@touch $@
