@@ -1,0 +1,1 @@
+"""From case files to batches: checked volumes, the slice store, folds, batches."""

@@ -1,0 +1,195 @@
+"""One slice store, written case by case at places that a first look at all headers has fixed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pam.data import scans
+from pam.data.exclusive import each
+from pam.data.slices import Slices, cut
+from pam.data.store import ABOUT, IMAGES, INDEX, MASKS
+from pam.datasets.dataset import Case, Dataset
+from pam.errors import DataError
+
+# Part of every store's key. Raise it by any change of code that alters what a store holds.
+PREPARE_VERSION = 1
+SIZE_MULTIPLE = 8  # every network of the zoo halves its input three times
+CONTENT = ["patient", "case", "slice", "spacing_d", "spacing_h", "spacing_w"]  # the index's part of the content hash
+
+Count = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A case and its place in the store."""
+
+    case: Case
+    source_hash: str
+    shape: tuple[int, int, int]  # d H W of the source
+    first: int  # row of its first slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that is known of a store before its first voxel is read."""
+
+    dataset: Dataset
+    places: tuple[Place, ...]
+    size: tuple[int, int]
+    key: str
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """n c h w of the images."""
+        return sum(place.shape[0] for place in self.places), len(self.dataset.modalities), *self.size
+
+
+def survey(dataset: Dataset, source: Path, workers: int, progress: Count) -> Plan:
+    """Find all cases, hash their files and read their shapes. Raises `DataError` for the first bad case."""
+    cases = dataset.find_cases(source)
+    looked = each(partial(_look, dataset), cases, workers, progress)
+    places, first = [], 0
+    for case, (source_hash, shape) in zip(cases, looked, strict=True):
+        places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first))
+        first += shape[0]
+    size = dataset.size or tuple(
+        -(-max(place.shape[axis] for place in places) // SIZE_MULTIPLE) * SIZE_MULTIPLE for axis in (1, 2)
+    )
+    sources = [[place.case.patient, place.case.case, place.source_hash] for place in places]
+    identity = json.dumps([PREPARE_VERSION, dataset.preparation(), sources])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    return Plan(dataset=dataset, places=tuple(places), size=(size[0], size[1]), key=key)
+
+
+def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
+    """Write the store into a new folder; `store.json` last. Raises `DataError` for the first bad case."""
+    path.mkdir()
+    count, channels, height, width = plan.shape
+    _check_space(path, count * height * width * (channels * np.dtype(np.float16).itemsize + 1))
+    _allocate(path / IMAGES, plan.shape, np.float16)
+    _allocate(path / MASKS, (count, height, width), np.uint8)
+    stored = each(partial(_store_case, plan.dataset, plan.size, path), plan.places, workers, progress)
+    index = pd.concat([rows for rows, _ in stored], ignore_index=True)
+    index.to_parquet(path / INDEX)
+    cases = {place.case.case: about for place, (_, about) in zip(plan.places, stored, strict=True)}
+    about = {
+        "version": PREPARE_VERSION,
+        "dataset": plan.dataset.name,
+        "title": plan.dataset.title,
+        "target": plan.dataset.target,
+        "phantom": plan.dataset.phantom,
+        "modalities": plan.dataset.modalities,
+        "preparation": plan.dataset.preparation(),
+        "shape": plan.shape,
+        "hash": _content_hash(plan, index, [about["hash"] for _, about in stored]),
+        "cases": cases,
+    }
+    (path / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+    for file in path.iterdir():
+        _flush(file)
+
+
+def _look(dataset: Dataset, case: Case) -> tuple[str, tuple[int, int, int]]:
+    """Content hash of the case's files, and its shape."""
+    shape = scans.read_shape(dataset, case)
+    digest = hashlib.sha256()
+    for path in case.files:
+        digest.update(_file_hash(path))
+    digest.update(json.dumps(case.numbers).encode())
+    return digest.hexdigest(), shape
+
+
+def _file_hash(path: Path) -> bytes:
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _store_case(
+    dataset: Dataset, size: tuple[int, int], path: Path, place: Place
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Write one case's slices to their place; its rows of the index, and what the store says of it."""
+    scan = scans.read(dataset, place.case)
+    if scan.target.shape != place.shape:
+        raise DataError(f"{place.case.target[0]}: changed while it was read; prepare the data set again")
+    try:
+        slices = cut(scan, size, dataset.modalities)
+    except DataError as error:
+        raise DataError(f"{place.case.images[0].parent}: {error}") from error
+    _write_rows(path / IMAGES, place.first, slices.images)
+    _write_rows(path / MASKS, place.first, slices.masks)
+    return _index(place, scan, slices), {
+        "patient": place.case.patient,
+        "first": place.first,
+        "slices": len(slices.masks),
+        "hash": hashlib.sha256(slices.images.tobytes() + slices.masks.tobytes()).hexdigest(),
+        "crop": asdict(slices.crop),
+        "geometry": scan.geometry and {"header": scan.geometry.header.hex(), "shape": scan.geometry.shape},
+        "source_hash": place.source_hash,
+    }
+
+
+def _index(place: Place, scan: scans.Scan, slices: Slices) -> pd.DataFrame:
+    spacing = scan.spacing_mm or (np.nan,) * 3
+    return pd.DataFrame(
+        {
+            "patient": place.case.patient,
+            "case": place.case.case,
+            "slice": scan.numbers,
+            "target_pixels": slices.masks.sum((1, 2), dtype=np.int64),
+            "brain_pixels": slices.brain_pixels,
+            "spacing_d": spacing[0],
+            "spacing_h": spacing[1],
+            "spacing_w": spacing[2],
+            "crop_top": slices.crop.top,
+            "crop_left": slices.crop.left,
+            "source_h": slices.crop.source[0],
+            "source_w": slices.crop.source[1],
+            "source_hash": place.source_hash,
+        }
+    )
+
+
+def _content_hash(plan: Plan, index: pd.DataFrame, cases: list[str]) -> str:
+    """Of all that a training or a score can depend on; not of file names, compression or orientation of the source."""
+    digest = hashlib.sha256(json.dumps([plan.shape, plan.dataset.modalities, cases]).encode())
+    digest.update(index[CONTENT].to_json(orient="values", double_precision=6).encode())
+    return digest.hexdigest()[:16]
+
+
+def _check_space(path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise DataError(
+            f"{path.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; set PAM_HOME to a larger disk"
+        )
+
+
+def _allocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def _write_rows(path: Path, first: int, rows: np.ndarray) -> None:
+    """Overwrite rows of a .npy file: a full disk is then an error, where a memory map would be a crash."""
+    array = np.load(path, mmap_mode="r")
+    offset = array.offset + first * array.strides[0]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(rows.tobytes())
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,92 @@
+"""Splits by patient: k folds, the same for the same patients on every machine, and no patient on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pam.errors import DataError
+
+SHUFFLE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Patients to train on and patients to test on, each sorted."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.train or not self.test:
+            raise DataError(
+                f"a split of {len(self.train)} training and {len(self.test)} test patients; expected both above 0"
+            )
+        both = sorted(set(self.train) & set(self.test))
+        if both:
+            raise DataError(f"patient {both[0]!r} is on both sides of a split; expected each patient on one")
+        for name in ("train", "test"):
+            patients = getattr(self, name)
+            if len(set(patients)) != len(patients):
+                raise DataError(f"a split names a patient twice under {name!r}; expected each once")
+            object.__setattr__(self, name, tuple(sorted(patients)))
+
+    @property
+    def hash(self) -> str:
+        """Content hash: of who is on which side, of nothing else."""
+        return hashlib.sha256(json.dumps([self.train, self.test]).encode()).hexdigest()[:16]
+
+
+def k_fold(patients: Iterable[str], k: int, *, seed: int = SHUFFLE_SEED) -> tuple[Split, ...]:
+    """k splits that test each patient once; sizes of the test sides differ by one at most.
+
+    The order of the patients given does not matter. Raises `DataError` if there are fewer patients than folds.
+    """
+    shuffled = sorted(set(patients), key=lambda patient: _draw(patient, seed))
+    if k < 2:
+        raise DataError(f"{k} folds; expected at least 2")
+    if len(shuffled) < k:
+        raise DataError(
+            f"{len(shuffled)} patients for {k} folds; expected at least one patient a fold, ask for fewer folds"
+        )
+    tests = [set(shuffled[fold::k]) for fold in range(k)]
+    return tuple(
+        Split(train=tuple(patient for patient in shuffled if patient not in test), test=tuple(test)) for test in tests
+    )
+
+
+def check_folds(splits: Iterable[Split], patients: Iterable[str]) -> None:
+    """Raise `DataError` unless the splits test each of these patients once and each split holds all of them."""
+    splits, expected = list(splits), sorted(set(patients))
+    for split in splits:
+        if sorted(split.train + split.test) != expected:
+            raise DataError(
+                f"a split of {len(split.train) + len(split.test)} patients does not hold the store's {len(expected)}"
+            )
+    if sorted(patient for split in splits for patient in split.test) != expected:
+        raise DataError("the splits do not test each patient exactly once")
+
+
+def to_json(splits: Iterable[Split], seed: int = SHUFFLE_SEED) -> str:
+    content = [{"train": split.train, "test": split.test, "hash": split.hash} for split in splits]
+    return json.dumps({"seed": seed, "splits": content}, indent=1, ensure_ascii=False)
+
+
+def from_json(text: str) -> tuple[Split, ...]:
+    """Raises `DataError` if a split is not what was written, by its hash or by a patient on both sides."""
+    try:
+        content = [(tuple(entry["train"]), tuple(entry["test"]), entry["hash"]) for entry in json.loads(text)["splits"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"not a list of splits ({error})") from error
+    splits = tuple(Split(train=train, test=test) for train, test, _ in content)
+    for split, (_, _, written) in zip(splits, content, strict=True):
+        if split.hash != written:
+            raise DataError(f"a split was changed by hand: its hash is {split.hash}, expected {written}")
+    return splits
+
+
+def _draw(patient: str, seed: int) -> bytes:
+    """A random key that depends on patient and seed alone: no library's generator may change the folds."""
+    return hashlib.sha256(f"{seed}/{patient}".encode()).digest()

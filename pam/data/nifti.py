@@ -1,0 +1,114 @@
+"""NIfTI volumes: read and checked, turned to RAS+, and masks written back into their source's space."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
+
+from pam.data.geometry import Geometry
+from pam.errors import DataError
+
+# All that nibabel and gzip raise for damaged files.
+UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, OverflowError, MemoryError, zlib.error)
+RAS = np.array([[0, 1], [1, 1], [2, 1]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A checked volume in RAS+: first slice inferior, first row posterior, first column left."""
+
+    voxels: np.ndarray  # d h w, of the file's type or, where the header scales it, float
+    spacing_mm: tuple[float, float, float]  # d h w
+    affine: np.ndarray  # of the turned array in x y z order, in mm
+    geometry: Geometry
+
+
+def read(path: Path) -> Volume:
+    """Read and check a volume. Raises `DataError` if it is missing, damaged, no NIfTI, not 3-D or not finite."""
+    image = _open(path)
+    _check_header(path, image)
+    try:
+        source = np.asanyarray(image.dataobj)
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path}: voxels cannot be read ({_reason(error)}); is the file truncated? Copy it again"
+        ) from error
+    if source.dtype.kind not in "iuf":
+        raise DataError(f"{path}: voxels of type {source.dtype}; expected integers or floats")
+    if source.dtype.kind == "f" and not np.isfinite(source).all():
+        count = int((~np.isfinite(source)).sum())
+        raise DataError(f"{path}: {count} voxels are NaN or infinite; expected finite values")
+    orientation = io_orientation(image.affine)
+    affine = image.affine @ inv_ornt_aff(orientation, source.shape)
+    x, y, z = (float(size) for size in nib.affines.voxel_sizes(affine))
+    return Volume(
+        voxels=apply_orientation(source, orientation).T.astype(source.dtype.newbyteorder("="), copy=False),
+        spacing_mm=(z, y, x),
+        affine=affine,
+        geometry=Geometry(header=image.header.binaryblock, shape=source.shape),
+    )
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """The volume's shape (d h w), from its header alone. Raises `DataError` as `read` does."""
+    image = _open(path)
+    _check_header(path, image)
+    axes = io_orientation(image.affine)[:, 0].astype(int)  # source axis → x, y or z
+    x, y, z = (image.shape[int(np.flatnonzero(axes == axis)[0])] for axis in range(3))
+    return z, y, x
+
+
+def restore(mask: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
+    """A mask (d h w) as an image with exactly the source's affine, shape and orientation.
+
+    Raises `DataError` if the mask's shape is not the source's.
+    """
+    kind = nib.Nifti1Image if len(geometry.header) == nib.Nifti1Header.sizeof_hdr else nib.Nifti2Image
+    header = kind.header_class(geometry.header)
+    orientation = io_orientation(header.get_best_affine())
+    turned = apply_orientation(mask.astype(np.uint8).T, ornt_transform(RAS, orientation))
+    if turned.shape != geometry.shape:
+        raise DataError(f"a mask of shape {mask.shape} does not fit a source of shape {geometry.shape} (x y z order)")
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0  # the scan's display window, not the mask's
+    return kind(turned, None, header)
+
+
+def _open(path: Path) -> nib.Nifti1Image:
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty (zero bytes); copy it again")
+    try:
+        image = nib.load(path)
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path}: cannot be read as NIfTI ({_reason(error)}); expected an intact .nii or .nii.gz"
+        ) from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise DataError(f"{path}: the file is {type(image).__name__}; expected NIfTI (.nii or .nii.gz)")
+    return image
+
+
+def _check_header(path: Path, image: nib.Nifti1Image) -> None:
+    if len(image.shape) != 3 or 0 in image.shape:
+        raise DataError(f"{path}: shape {image.shape}; expected a volume of three dimensions")
+    linear = image.affine[:3, :3]
+    if (
+        not np.isfinite(image.affine).all()
+        or abs(np.linalg.det(linear)) < 1e-9
+        or np.isnan(io_orientation(image.affine)).any()
+    ):
+        raise DataError(f"{path}: the header's affine {linear.tolist()} has no volume; expected spacing and axes in mm")
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

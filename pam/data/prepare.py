@@ -1,0 +1,73 @@
+"""Case files to a slice store: all cases checked, in parallel, and the store there whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pam.data import store as stores
+from pam.data.build import build, survey
+from pam.data.exclusive import exclusive, usable_cores
+from pam.data.store import Store
+from pam.datasets.dataset import Dataset
+from pam.errors import DataError
+
+LOG = logging.getLogger(__name__)
+PARTIAL = ".partial-"
+
+Progress = Callable[[str, int, int], None]  # what is being done, cases done, cases in all
+
+
+def prepare(
+    dataset: Dataset,
+    source: Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: Progress = lambda *_: None,
+    announce: Callable[[str], None] = LOG.info,
+) -> Store:
+    """The data set's slice store, made if these sources have none yet, and registered as its newest.
+
+    A phantom makes its own source if none is given. Safe when several processes prepare one data set: the later ones
+    wait. Raises `DataError` for sources that are not what the data set promises; nothing is left behind then.
+    """
+    if source is None and dataset.write_source is None:
+        raise DataError(f"data set {dataset.name!r} needs a source folder (--source DIR); expected {dataset.expects}")
+    if source is not None:
+        dataset.find_cases(source)  # a wrong folder is told before any waiting
+    folder = stores.folder(dataset.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder / ".lock", waiting=lambda: announce(f"another process prepares {dataset.name}; waiting")):
+        for stale in folder.glob(f"{PARTIAL}*"):  # of a killed process: the lock is ours, so nobody writes it
+            shutil.rmtree(stale)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as scratch:
+            if source is None:
+                assert dataset.write_source is not None
+                source = Path(scratch) / "source"
+                dataset.write_source(source)
+            path = _prepare(dataset, source, Path(scratch), workers or usable_cores(), progress, announce)
+        store = stores.open(path)
+        stores.register(store)
+    return store
+
+
+def _prepare(
+    dataset: Dataset,
+    source: Path,
+    scratch: Path,
+    workers: int,
+    progress: Progress,
+    announce: Callable[[str], None],
+) -> Path:
+    plan = survey(dataset, source, workers, lambda done, total: progress("reading", done, total))
+    path = stores.folder(dataset.name) / plan.key
+    if (path / stores.ABOUT).exists():
+        announce(f"{dataset.name} is prepared already, from the same files with the same settings: nothing to do")
+        return path
+    partial = scratch / plan.key
+    build(plan, partial, workers, lambda done, total: progress("storing", done, total))
+    partial.replace(path)
+    return path

@@ -1,0 +1,73 @@
+"""From a checked scan to the arrays that a store keeps: normalised, cropped, in float16."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pam.data.geometry import Crop, centre_crop
+from pam.data.scans import Scan
+from pam.errors import DataError
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slices:
+    """All slices of one case."""
+
+    images: np.ndarray  # d c h w float16
+    masks: np.ndarray  # d h w uint8, 0 or 1
+    brain_pixels: np.ndarray  # d, pixels in which any modality is not zero
+    crop: Crop
+
+
+def cut(scan: Scan, size: tuple[int, int], modalities: tuple[str, ...]) -> Slices:
+    """Normalise each modality over the whole case, then crop.
+
+    Raises `DataError`, without the case's name, for a modality that cannot be normalised.
+    """
+    depth, *plane = scan.target.shape
+    crop = centre_crop((plane[0], plane[1]), size)
+    images = np.empty((depth, len(modalities), *size), np.float16)
+    brain = np.zeros((depth, *size), bool)
+    for channel, (name, voxels) in enumerate(zip(modalities, scan.images, strict=True)):
+        cropped = crop.apply(voxels)
+        inside = cropped != 0
+        brain |= inside
+        images[:, channel] = _to_float16(np.where(inside, _normalise(cropped, *_moments(voxels, name)), 0), name)
+    return Slices(
+        images=images,
+        masks=crop.apply(scan.target).astype(np.uint8),
+        brain_pixels=brain.sum((1, 2)),
+        crop=crop,
+    )
+
+
+def _moments(voxels: np.ndarray, name: str) -> tuple[float, float]:
+    """Mean and standard deviation of the non-zero voxels."""
+    inside = voxels[voxels != 0]
+    if inside.size == 0:
+        raise DataError(f"modality {name} is zero everywhere; expected a scan, restore the file or remove the case")
+    deviation = float(inside.std(dtype=np.float64))
+    if deviation == 0:
+        raise DataError(
+            f"modality {name} is {inside[0]} wherever it is not zero; expected a scan, restore the file or remove the case"
+        )
+    return float(inside.mean(dtype=np.float64)), deviation
+
+
+def _normalise(voxels: np.ndarray, mean: float, deviation: float) -> np.ndarray:
+    """In float32, whatever the type."""
+    return (voxels.astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+
+
+def _to_float16(values: np.ndarray, name: str) -> np.ndarray:
+    largest = float(np.abs(values).max(initial=0))
+    if not largest <= FLOAT16_MAX:
+        raise DataError(
+            f"modality {name} has a voxel {largest:.3g} standard deviations from its mean, more than float16 holds "
+            f"({FLOAT16_MAX:.0f}); is the file damaged?"
+        )
+    return values.astype(np.float16)

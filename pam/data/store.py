@@ -1,0 +1,177 @@
+"""The slice store: prepared data as flat memory-mapped arrays with an index, found by the data set's name."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pam import home
+from pam.data import folds
+from pam.data.folds import Split
+from pam.data.geometry import Crop, Geometry
+from pam.errors import DataError
+from pam.files import write_text
+
+IMAGES, MASKS, INDEX, ABOUT, LATEST = "images.npy", "masks.npy", "index.parquet", "store.json", "latest"
+
+
+class Store:
+    """A prepared data set. Every slice of every case, by case and then by slice; nothing is loaded before it is asked for."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self.path = path
+        self.dataset: str = about["dataset"]
+        self.title: str = about["title"]
+        self.target: str = about["target"]
+        self.phantom: bool = about["phantom"]
+        self.modalities: tuple[str, ...] = tuple(about["modalities"])
+        self.hash: str = about["hash"]  # content hash of images, masks and index
+        self._cases: dict[str, dict[str, Any]] = about["cases"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A store travels to other processes as its path, never as its content."""
+        return open, (self.path,)
+
+    @property
+    def label(self) -> str:
+        """The title, with the word phantom where the scans are made by this project."""
+        return f"{self.title} (phantom)" if self.phantom and "phantom" not in self.title.lower() else self.title
+
+    @cached_property
+    def images(self) -> np.memmap:
+        """n c h w float16, normalised per case and modality, zero outside the head."""
+        return _array(self.path / IMAGES)
+
+    @cached_property
+    def masks(self) -> np.memmap:
+        """n h w uint8: 1 where the target is, else 0."""
+        return _array(self.path / MASKS)
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """Row i describes slice i: patient, case, slice, target_pixels, brain_pixels, spacing_{d,h,w} in mm (NaN where
+        the source does not tell), crop_{top,left}, source_{h,w}, source_hash.
+        """
+        return pd.read_parquet(self.path / INDEX)
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        return tuple(sorted({case["patient"] for case in self._cases.values()}))
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        return tuple(self._cases)
+
+    def describe(self) -> dict[str, Any]:
+        """What a result's provenance says of its data."""
+        return {
+            "dataset": self.dataset,
+            "title": self.title,
+            "target": self.target,
+            "phantom": self.phantom,
+            "modalities": list(self.modalities),
+            "patients": len(self.patients),
+            "cases": len(self._cases),
+            "slices": len(self.images),
+            "size": list(self.images.shape[-2:]),
+            "hash": self.hash,
+        }
+
+    def folds(self, k: int) -> list[Split]:
+        """The store's k splits by patient, kept beside it so that no later version of this program draws others.
+
+        Raises `DataError` if there are fewer patients than folds, or if the file does not split the store's patients.
+        """
+        path = self.path / f"folds-{k}.json"
+        if not path.exists():
+            splits = folds.k_fold(self.patients, k)
+            try:
+                write_text(path, folds.to_json(splits))
+            except PermissionError:  # someone else's store: the draw is a function of its patients, so nothing is lost
+                return list(splits)
+        try:
+            splits = folds.from_json(path.read_text())
+            folds.check_folds(splits, self.patients)
+        except DataError as error:
+            raise DataError(f"{path}: {error}; delete the file to have it drawn again") from error
+        return list(splits)
+
+    def rows(self, case: str) -> np.ndarray:
+        """Rows of a case's slices, ascending. Raises `DataError` for an unknown case."""
+        about = self._case(case)
+        return np.arange(about["first"], about["first"] + about["slices"])
+
+    def uncrop(self, case: str, mask: np.ndarray) -> np.ndarray:
+        """A case's mask (d h w), of the crop, as one of the whole source (d H W, RAS+): zero outside the crop."""
+        about = self._case(case)
+        crop = Crop(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in about["crop"].items()}
+        )
+        if mask.shape != (about["slices"], *crop.size):
+            raise DataError(f"case {case!r}: a mask of shape {mask.shape}; expected {(about['slices'], *crop.size)}")
+        return crop.undo(mask)
+
+    def geometry(self, case: str) -> Geometry | None:
+        """The case's place in its source's space; None where the source has none."""
+        about = self._case(case)["geometry"]
+        return Geometry(header=bytes.fromhex(about["header"]), shape=tuple(about["shape"])) if about else None
+
+    def _case(self, case: str) -> dict[str, Any]:
+        if case not in self._cases:
+            raise DataError(
+                f"{self.path}: no case {case!r}; the first of its {len(self._cases)} is {next(iter(self._cases))!r}"
+            )
+        return self._cases[case]
+
+
+def open(path: Path | str) -> Store:  # noqa: A001  # read as `store.open`
+    """The store in a folder. Raises `DataError` if it is none, or is not whole."""
+    path = Path(path).absolute()
+    try:
+        with builtins.open(path / ABOUT, encoding="utf-8") as file:
+            about = json.load(file)
+        store = Store(path, about)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: no slice store ({error}); prepare the data set again") from error
+    images, masks = store.images, store.masks
+    shape = tuple(about["shape"])
+    if (images.dtype, images.shape, masks.dtype, masks.shape) != (np.float16, shape, np.uint8, (shape[0], *shape[2:])):
+        raise DataError(
+            f"{path}: arrays of {images.shape} and {masks.shape}, expected {shape}; prepare the data set again"
+        )
+    return store
+
+
+def find(dataset: str) -> Store:
+    """The store of a data set that was prepared last. Raises `DataError`, with the command to run, if there is none."""
+    pointer = folder(dataset) / LATEST
+    if not pointer.exists():
+        raise DataError(
+            f"{folder(dataset)}: data set {dataset!r} is not prepared; run: python -m pam.prepare {dataset} --source DIR"
+        )
+    return open(folder(dataset) / pointer.read_text().strip())
+
+
+def register(store: Store) -> None:
+    """Make a store the one that `find` gives."""
+    write_text(store.path.parent / LATEST, store.path.name)
+
+
+def folder(dataset: str) -> Path:
+    """Where a data set's stores are."""
+    return home.prepared() / dataset
+
+
+def _array(path: Path) -> np.memmap:
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
+    assert isinstance(array, np.memmap)
+    return array

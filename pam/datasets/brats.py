@@ -1,0 +1,128 @@
+"""BRATS 2018, 2020, 2021 and 2023: one folder per case, four modalities and a segmentation as NIfTI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from pam.datasets.dataset import DATASETS, Case, Dataset
+from pam.errors import DataError, StudyError
+from pam.study import Recipe
+
+MODALITIES = ("T1", "T2", "T1ce", "FLAIR")
+TARGETS = {"et": "enhancing tumour", "tc": "tumour core", "wt": "whole tumour"}
+GRADES = {"HGG": ("HGG",), "LGG": ("LGG",), "all": ("HGG", "LGG")}
+SUFFIXES = (".nii.gz", ".nii")
+SIZE = (160, 160)  # the paper's centre crop
+RECIPE = Recipe(epochs=80, batch_size=50, learning_rate=1e-4)  # the paper's, for BRATS 2018
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How one year's folders and files are named."""
+
+    case: str  # regular expression of a case folder's name; its group `patient` names the patient
+    files: tuple[str, ...] = ("_t1", "_t2", "_t1ce", "_flair")  # what follows the case's name, in MODALITIES' order
+    mask: str = "_seg"
+    subfolders: tuple[str, ...] = (".",)  # where case folders lie, under the source
+
+
+# The number that ends a 2018 or 2023 name counts a patient's scans: the patient is the rest.
+BRATS_2018 = Layout(case=r"(?P<patient>Brats18_.+)_\d+", subfolders=("HGG",))
+BRATS_2020 = Layout(case=r"(?P<patient>BraTS20_Training_\d+)")
+BRATS_2021 = Layout(case=r"(?P<patient>BraTS2021_\d+)")
+BRATS_2023 = Layout(case=r"(?P<patient>BraTS-GLI-\d+)-\d+", files=("-t1n", "-t2w", "-t1c", "-t2f"), mask="-seg")
+
+
+@DATASETS.register
+def brats2018(*, target: str = "et", grade: str = "HGG") -> Dataset:
+    """BRATS 2018, by default as in the paper: enhancing tumour of the 210 high-grade training cases."""
+    if grade not in GRADES:
+        raise StudyError(f"option 'grade' is {grade!r}; expected one of: {', '.join(GRADES)}")
+    layout = replace(BRATS_2018, subfolders=GRADES[grade])
+    expects = f"{' and '.join(f'{name}/' for name in GRADES[grade])} with Brats18_X_1/Brats18_X_1_{{t1,t2,t1ce,flair,seg}}.nii.gz"
+    return describe("brats2018", "BRATS 2018", layout, expects, target=target)
+
+
+@DATASETS.register
+def brats2020(*, target: str = "et") -> Dataset:
+    """BRATS 2020, training set. Differs from the paper, which has no recipe for it: that of 2018."""
+    expects = "BraTS20_Training_001/BraTS20_Training_001_{t1,t2,t1ce,flair,seg}.nii.gz"
+    return describe("brats2020", "BRATS 2020", BRATS_2020, expects, target=target)
+
+
+@DATASETS.register
+def brats2021(*, target: str = "et") -> Dataset:
+    """BRATS 2021, training set. Differs from the paper, which has no recipe for it: that of 2018."""
+    expects = "BraTS2021_00000/BraTS2021_00000_{t1,t2,t1ce,flair,seg}.nii.gz"
+    return describe("brats2021", "BRATS 2021", BRATS_2021, expects, target=target)
+
+
+@DATASETS.register
+def brats2023(*, target: str = "et") -> Dataset:
+    """BRATS 2023 glioma, training set. Differs from the paper, which has no recipe for it: that of 2018."""
+    expects = "BraTS-GLI-00000-000/BraTS-GLI-00000-000-{t1n,t2w,t1c,t2f,seg}.nii.gz"
+    return describe("brats2023", "BRATS 2023", BRATS_2023, expects, target=target, enhancing=3)
+
+
+def describe(
+    name: str,
+    title: str,
+    layout: Layout,
+    expects: str,
+    *,
+    target: str,
+    enhancing: int = 4,
+    size: tuple[int, int] = SIZE,
+    recipe: Recipe = RECIPE,
+    write_source: Callable[[Path], None] | None = None,
+) -> Dataset:
+    """A data set in one of BRATS's layouts; `enhancing` is the label of the enhancing tumour."""
+    labels = {"et": (enhancing,), "tc": (1, enhancing), "wt": (1, 2, enhancing)}
+    if target not in labels:
+        raise StudyError(f"option 'target' is {target!r}; expected one of: {', '.join(labels)}")
+    return Dataset(
+        name=name,
+        title=title,
+        target=TARGETS[target],
+        expects=expects,
+        modalities=MODALITIES,
+        labels=(0, 1, 2, enhancing),
+        target_labels=labels[target],
+        size=size,
+        recipe=recipe,
+        reader="nifti",
+        find=partial(find, layout),
+        write_source=write_source,
+    )
+
+
+def find(layout: Layout, source: Path) -> list[Case]:
+    """Every case folder of the layout. Raises `DataError` if one lacks a file."""
+    folders = [folder for name in layout.subfolders for folder in sorted((source / name).glob("*"))]
+    matches = [(folder, re.fullmatch(layout.case, folder.name)) for folder in folders if folder.is_dir()]
+    return [
+        Case(
+            case=folder.name,
+            patient=match["patient"],
+            images=tuple(_file(folder, ending) for ending in layout.files),
+            target=(_file(folder, layout.mask),),
+        )
+        for folder, match in matches
+        if match
+    ]
+
+
+def _file(folder: Path, ending: str) -> Path:
+    """The one file of a case folder with this ending, compressed or not."""
+    stem = f"{folder.name}{ending}"
+    found = [path for path in (folder / f"{stem}{suffix}" for suffix in SUFFIXES) if path.exists()]
+    if len(found) > 1:
+        raise DataError(f"{folder}: both {found[0].name} and {found[1].name}; expected one of them, remove the other")
+    if not found:
+        there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise DataError(f"{folder}: {stem}.nii.gz is missing; found {there}; restore the file or remove the case")
+    return found[0]

@@ -1,0 +1,78 @@
+"""What a data set is: where its cases lie, which labels its masks hold and which of them are the target. Reads no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pam.errors import DataError
+from pam.registry import Registry
+from pam.study import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One scan: its files, in an order that its data set's reader knows (`pam.data.scans`)."""
+
+    case: str
+    patient: str
+    images: tuple[Path, ...]  # reader "nifti": one per modality; reader "tiff_slices": one per slice
+    target: tuple[Path, ...]  # reader "nifti": one; reader "tiff_slices": one per slice
+    numbers: tuple[int, ...] = ()  # slices' numbers in the source, where they are not simply 0, 1, 2 …
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.images + self.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What the project knows of a data set. `name` is its builder's."""
+
+    name: str
+    title: str
+    target: str  # the target in words
+    expects: str  # one line: what the source folder must look like
+    modalities: tuple[str, ...]
+    labels: tuple[int, ...]  # every value that a mask may hold
+    target_labels: tuple[int, ...]  # those that are the target
+    size: tuple[int, int] | None  # (h, w) of the centre crop; None: the largest case's, rounded up to a multiple of 8
+    recipe: Recipe
+    reader: str  # "nifti" or "tiff_slices"
+    find: Callable[[Path], list[Case]]  # a module's function or a partial of one: it travels to other processes
+    write_source: Callable[[Path], None] | None = None  # phantoms only: makes the source folder
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the scans are made by this project, not by a scanner."""
+        return self.write_source is not None
+
+    def find_cases(self, source: Path) -> list[Case]:
+        """Every case of the source folder, sorted by name.
+
+        Raises `DataError` if there is none, if two share a name, or if a case lacks a file.
+        """
+        if not source.is_dir():
+            raise DataError(f"{source}: no such folder; expected {self.expects}")
+        cases = sorted(self.find(source), key=lambda case: case.case)
+        if not cases:
+            raise DataError(f"{source}: no case of {self.title} found; expected {self.expects}")
+        for one, other in zip(cases, cases[1:], strict=False):
+            if one.case == other.case:
+                raise DataError(f"{source}: two cases named {one.case!r}; expected each name once")
+        return cases
+
+    def preparation(self) -> dict[str, Any]:
+        """All of this description that changes what a slice store holds."""
+        return {
+            "reader": self.reader,
+            "modalities": list(self.modalities),
+            "labels": list(self.labels),
+            "target_labels": list(self.target_labels),
+            "size": list(self.size) if self.size else None,
+        }
+
+
+DATASETS: Registry[Dataset] = Registry("data set")
