@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -42,10 +42,10 @@ def recorded(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Ten
         raise StudyError(f"no module {unknown[0]!r} in this network; its attention maps are: {known}")
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> torch.utils.hooks.RemovableHandle:
-        return modules[name].register_forward_hook(lambda _module, _inputs, output: outputs.update({name: output}))
+    def keeper(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _module, _inputs, output: outputs.update({name: output})
 
-    handles = [keep(name) for name in names]
+    handles = [modules[name].register_forward_hook(keeper(name)) for name in names]
     try:
         yield outputs
     finally:

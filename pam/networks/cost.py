@@ -1,0 +1,84 @@
+"""What a network costs per image: operations and memory, counted on the meta device, so without running it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+Images = tuple[int, int, int]  # c h w
+
+
+def flop(network: nn.Module, image: Images) -> int:
+    """Floating-point operations of one forward pass on one image; a multiplication and its addition are two.
+
+    As in torch's counter, convolutions and matrix products count, and nothing else. The network is on the meta device.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.empty(1, *image, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def peak_activation_bytes(network: nn.Module, image: Images) -> int:
+    """Largest number of bytes alive at once while one float32 image is trained on, forward and backward.
+
+    Counts feature maps, what is kept for the backward pass, and gradients of feature maps; not the image and the
+    weights, and a weight's gradient only until it is accumulated. The network is on the meta device. What a
+    convolution's implementation takes for itself while it runs is not seen.
+    """
+    images = torch.empty(1, *image, device="meta")
+    parameters = list(network.parameters())
+    with _PeakBytes(ignore=[images, *parameters]) as memory:
+        logits = network(images)
+        hooks = [parameter.register_post_accumulate_grad_hook(memory.forget_gradient) for parameter in parameters]
+        logits.backward(torch.empty_like(logits))
+    for hook, parameter in zip(hooks, parameters, strict=True):
+        hook.remove()
+        parameter.grad = None
+    return int(memory.peak)
+
+
+class _PeakBytes(TorchDispatchMode):
+    """Follows the storages that operations make, until they are freed."""
+
+    def __init__(self, ignore: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._alive: dict[int, int] = {}  # storage → bytes
+        self._ignored = {_key(tensor) for tensor in ignore}
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._follow(tensor)
+        self.peak = max(self.peak, sum(self._alive.values()))
+        return result
+
+    def forget_gradient(self, parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            self._alive.pop(_key(parameter.grad), None)
+
+    def _follow(self, tensor: Tensor) -> None:
+        key = _key(tensor)
+        if key not in self._alive and key not in self._ignored:
+            storage = tensor.untyped_storage()
+            self._alive[key] = storage.nbytes()
+            weakref.finalize(storage, self._alive.pop, key, None)
+
+
+def _key(tensor: Tensor) -> int:
+    """The identity of the tensor's storage."""
+    return int(tensor.untyped_storage()._cdata)
