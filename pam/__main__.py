@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pam import cli
 from pam.errors import PamError
 
+# Name: module, purpose. A module is imported only when it is run: a command pays for its own imports alone.
 COMMANDS = {
-    "prepare": "read a data set's scans, check them and store their slices",
-    "sweep": "train what is missing of a study",
-    "report": "make a study's tables and figures",
+    "networks": ("pam.networks.__main__", "print the network zoo"),
+    "prepare": ("pam.prepare", "read a data set's scans, check them and store their slices"),
+    "sweep": ("pam.sweep", "train what is missing of a study"),
+    "report": ("pam.report", "make a study's tables and figures"),
 }
 
 
@@ -25,12 +27,12 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     command, *rest = argv or ["--help"]
     if command in ("-h", "--help"):
         print("usage: pam COMMAND …    (what a command takes: pam COMMAND --help)\n")
-        print("\n".join(f"  {name:<9}{purpose}" for name, purpose in COMMANDS.items()))
+        print("\n".join(f"  {name:<10}{purpose}" for name, (_, purpose) in COMMANDS.items()))
         return 0
     if command not in COMMANDS:
         raise PamError(f"unknown command {command!r}; there are: {', '.join(COMMANDS)}")
-    # Imported only now: a command pays for its own imports, not for the others'.
-    code: int = importlib.import_module(f"pam.{command}").main(rest)
+    module, _ = COMMANDS[command]
+    code: int = importlib.import_module(module).main(rest)
     return code
 
 
