@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pam.data import scans
-from pam.data.exclusive import each
+from pam.data.processes import Count, each, each_in_threads
 from pam.data.slices import Slices, cut
 from pam.data.store import ABOUT, IMAGES, INDEX, MASKS
 from pam.datasets.dataset import Case, Dataset
@@ -24,10 +23,9 @@ from pam.errors import DataError
 
 # Part of every store's key. Raise it by any change of code that alters what a store holds.
 PREPARE_VERSION = 1
+WORTH_A_PROCESS = 50_000_000  # bytes of a store: less is written sooner than a process starts
 SIZE_MULTIPLE = 8  # every network of the zoo halves its input three times
 CONTENT = ["patient", "case", "slice", "spacing_d", "spacing_h", "spacing_w"]  # the index's part of the content hash
-
-Count = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,7 @@ class Plan:
 def survey(dataset: Dataset, source: Path, workers: int, progress: Count) -> Plan:
     """Find all cases, hash their files and read their shapes. Raises `DataError` for the first bad case."""
     cases = dataset.find_cases(source)
-    looked = each(partial(_look, dataset), cases, workers, progress)
+    looked = each_in_threads(partial(_look, dataset), cases, workers, progress)
     places, first = [], 0
     for case, (source_hash, shape) in zip(cases, looked, strict=True):
         places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first))
@@ -76,10 +74,16 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
     """Write the store into a new folder; `store.json` last. Raises `DataError` for the first bad case."""
     path.mkdir()
     count, channels, height, width = plan.shape
-    _check_space(path, count * height * width * (channels * np.dtype(np.float16).itemsize + 1))
+    needed = count * height * width * (channels * np.dtype(np.float16).itemsize + 1)
+    _check_space(path, needed)
     _allocate(path / IMAGES, plan.shape, np.float16)
     _allocate(path / MASKS, (count, height, width), np.uint8)
-    stored = each(partial(_store_case, plan.dataset, plan.size, path), plan.places, workers, progress)
+    stored = each(
+        partial(_store_case, plan.dataset, plan.size, path),
+        plan.places,
+        min(workers, 1 + needed // WORTH_A_PROCESS),
+        progress,
+    )
     index = pd.concat([rows for rows, _ in stored], ignore_index=True)
     index.to_parquet(path / INDEX)
     cases = {place.case.case: about for place, (_, about) in zip(plan.places, stored, strict=True)}
@@ -135,7 +139,9 @@ def _store_case(
         "first": place.first,
         "slices": len(slices.masks),
         "hash": hashlib.sha256(slices.images.tobytes() + slices.masks.tobytes()).hexdigest(),
-        "crop": asdict(slices.crop),
+        "source": slices.crop.source,
+        "top": slices.crop.top,
+        "left": slices.crop.left,
         "geometry": scan.geometry and {"header": scan.geometry.header.hex(), "shape": scan.geometry.shape},
         "source_hash": place.source_hash,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pam.data import store as stores
 from pam.data.build import build, survey
-from pam.data.exclusive import exclusive, usable_cores
+from pam.data.processes import exclusive, usable_cores
 from pam.data.store import Store
 from pam.datasets.dataset import Dataset
 from pam.errors import DataError
@@ -48,7 +48,9 @@ def prepare(
                 assert dataset.write_source is not None
                 source = Path(scratch) / "source"
                 dataset.write_source(source)
-            path = _prepare(dataset, source, Path(scratch), workers or usable_cores(), progress, announce)
+            path = _prepare(
+                dataset, source, Path(scratch), workers=workers or usable_cores(), progress=progress, announce=announce
+            )
         store = stores.open(path)
         stores.register(store)
     return store
@@ -58,6 +60,7 @@ def _prepare(
     dataset: Dataset,
     source: Path,
     scratch: Path,
+    *,
     workers: int,
     progress: Progress,
     announce: Callable[[str], None],

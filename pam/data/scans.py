@@ -48,7 +48,8 @@ def _read_nifti(dataset: Dataset, case: Case) -> Scan:
             )
         if not np.allclose(volume.affine, target.affine, rtol=0, atol=AFFINE_TOLERANCE_MM):
             raise DataError(
-                f"{path}: spacing, axes or origin differ from those of {case.target[0].name}; expected one grid per case"
+                f"{path}: spacing, axes or origin differ from those of {case.target[0].name}; "
+                "expected one grid per case"
             )
     return Scan(
         images=tuple(volume.voxels for volume in volumes),
@@ -90,7 +91,8 @@ def _stack(paths: tuple[Path, ...], channels: int) -> np.ndarray:
     for path, pixels in zip(paths, slices, strict=True):
         if pixels.shape != slices[0].shape:
             raise DataError(
-                f"{path}: {pixels.shape[:2]} pixels, {paths[0].name} has {slices[0].shape[:2]}; expected one size per case"
+                f"{path}: {pixels.shape[:2]} pixels, {paths[0].name} has {slices[0].shape[:2]}; "
+                "expected one size per case"
             )
     return np.stack(slices)
 

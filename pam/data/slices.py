@@ -53,7 +53,8 @@ def _moments(voxels: np.ndarray, name: str) -> tuple[float, float]:
     deviation = float(inside.std(dtype=np.float64))
     if deviation == 0:
         raise DataError(
-            f"modality {name} is {inside[0]} wherever it is not zero; expected a scan, restore the file or remove the case"
+            f"modality {name} is {inside[0]} wherever it is not zero; expected a scan, "
+            "restore the file or remove the case"
         )
     return float(inside.mean(dtype=np.float64)), deviation
 

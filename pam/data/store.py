@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ IMAGES, MASKS, INDEX, ABOUT, LATEST = "images.npy", "masks.npy", "index.parquet"
 
 
 class Store:
-    """A prepared data set. Every slice of every case, by case and then by slice; nothing is loaded before it is asked for."""
+    """A prepared data set: every slice of every case, by case and then by slice. Loads what is asked for."""
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path = path
@@ -55,8 +54,10 @@ class Store:
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """Row i describes slice i: patient, case, slice, target_pixels, brain_pixels, spacing_{d,h,w} in mm (NaN where
-        the source does not tell), crop_{top,left}, source_{h,w}, source_hash.
+        """One row per slice.
+
+        Columns: patient, case, slice, target_pixels, brain_pixels, spacing_{d,h,w} in mm (NaN where the source does
+        not tell), crop_{top,left}, source_{h,w}, source_hash.
         """
         return pd.read_parquet(self.path / INDEX)
 
@@ -110,9 +111,7 @@ class Store:
     def uncrop(self, case: str, mask: np.ndarray) -> np.ndarray:
         """A case's mask (d h w), of the crop, as one of the whole source (d H W, RAS+): zero outside the crop."""
         about = self._case(case)
-        crop = Crop(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in about["crop"].items()}
-        )
+        crop = Crop(source=tuple(about["source"]), size=self.images.shape[-2:], top=about["top"], left=about["left"])
         if mask.shape != (about["slices"], *crop.size):
             raise DataError(f"case {case!r}: a mask of shape {mask.shape}; expected {(about['slices'], *crop.size)}")
         return crop.undo(mask)
@@ -134,16 +133,15 @@ def open(path: Path | str) -> Store:  # noqa: A001  # read as `store.open`
     """The store in a folder. Raises `DataError` if it is none, or is not whole."""
     path = Path(path).absolute()
     try:
-        with builtins.open(path / ABOUT, encoding="utf-8") as file:
-            about = json.load(file)
+        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
         store = Store(path, about)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: no slice store ({error}); prepare the data set again") from error
     images, masks = store.images, store.masks
-    shape = tuple(about["shape"])
-    if (images.dtype, images.shape, masks.dtype, masks.shape) != (np.float16, shape, np.uint8, (shape[0], *shape[2:])):
+    count, channels, *size = about["shape"]
+    if images.shape != (count, channels, *size) or masks.shape != (count, *size):
         raise DataError(
-            f"{path}: arrays of {images.shape} and {masks.shape}, expected {shape}; prepare the data set again"
+            f"{path}: arrays of {images.shape} and {masks.shape}, expected {about['shape']}; prepare the data set again"
         )
     return store
 
@@ -153,7 +151,8 @@ def find(dataset: str) -> Store:
     pointer = folder(dataset) / LATEST
     if not pointer.exists():
         raise DataError(
-            f"{folder(dataset)}: data set {dataset!r} is not prepared; run: python -m pam.prepare {dataset} --source DIR"
+            f"{folder(dataset)}: data set {dataset!r} is not prepared; "
+            f"run: python -m pam.prepare {dataset} --source DIR"
         )
     return open(folder(dataset) / pointer.read_text().strip())
 

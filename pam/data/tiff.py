@@ -15,7 +15,10 @@ MODES = {1: "L", 3: "RGB"}
 
 
 def read(path: Path, channels: int) -> np.ndarray:
-    """The slice's pixels: uint8, h w for one channel, else h w c. Raises `DataError` if it is missing, damaged or another type."""
+    """The slice's pixels: uint8, h w for one channel, else h w c.
+
+    Raises `DataError` if it is missing, damaged or of another type.
+    """
     try:
         with _open(path, channels) as image:
             return np.asarray(image)

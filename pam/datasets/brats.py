@@ -43,7 +43,8 @@ def brats2018(*, target: str = "et", grade: str = "HGG") -> Dataset:
     if grade not in GRADES:
         raise StudyError(f"option 'grade' is {grade!r}; expected one of: {', '.join(GRADES)}")
     layout = replace(BRATS_2018, subfolders=GRADES[grade])
-    expects = f"{' and '.join(f'{name}/' for name in GRADES[grade])} with Brats18_X_1/Brats18_X_1_{{t1,t2,t1ce,flair,seg}}.nii.gz"
+    folders = " and ".join(f"{name}/" for name in GRADES[grade])
+    expects = f"{folders} with Brats18_X_1/Brats18_X_1_{{t1,t2,t1ce,flair,seg}}.nii.gz"
     return describe("brats2018", "BRATS 2018", layout, expects, target=target)
 
 

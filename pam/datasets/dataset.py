@@ -1,7 +1,8 @@
-"""What a data set is: where its cases lie, which labels its masks hold and which of them are the target. Reads no file."""
+"""What a data set is: where its cases lie, what its masks hold, and which labels are the target. Reads no voxel."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class Dataset:
         cases = sorted(self.find(source), key=lambda case: case.case)
         if not cases:
             raise DataError(f"{source}: no case of {self.title} found; expected {self.expects}")
-        for one, other in zip(cases, cases[1:], strict=False):
+        for one, other in itertools.pairwise(cases):
             if one.case == other.case:
                 raise DataError(f"{source}: two cases named {one.case!r}; expected each name once")
         return cases

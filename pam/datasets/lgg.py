@@ -1,4 +1,4 @@
-"""Lower-grade glioma of TCGA, as published on Kaggle (`kaggle_3m`): one folder per patient, one TIFF per slice and mask."""
+"""Lower-grade glioma of TCGA, as on Kaggle (`kaggle_3m`): one folder per patient, one TIFF per slice and per mask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lgg() -> Dataset:
         name="lgg",
         title="TCGA LGG",
         target="FLAIR abnormality",
-        expects="TCGA_XX_0000_00000000/TCGA_XX_0000_00000000_{1,2,…}.tif, each with its …_mask.tif (Kaggle's kaggle_3m)",
+        expects="Kaggle's kaggle_3m: TCGA_XX_0000_00000000/TCGA_XX_0000_00000000_{1,2,…}.tif, each with its …_mask.tif",
         modalities=("pre-contrast", "FLAIR", "post-contrast"),
         labels=(0, 255),
         target_labels=(255,),

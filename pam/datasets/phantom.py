@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.special import expit
 
 from pam.datasets import brats
 from pam.datasets.dataset import DATASETS, Dataset
@@ -118,11 +119,11 @@ def _ellipsoid(
     """The fraction of each voxel (d h w) within an ellipsoid, its surface spread over about two voxels."""
     offset = (grid - np.reshape(centre, (3, 1, 1, 1))) / np.reshape(radii, (3, 1, 1, 1))
     distance = (1 + bumps - np.sqrt((offset**2).sum(0))) * min(radii[1:]) * grid.shape[-1] / 2  # in voxels, about
-    return 1 / (1 + np.exp(-np.clip(2 * distance, -30, 30)))
+    return np.asarray(expit(2 * distance))
 
 
 def _mix(tissues: np.ndarray, tissue: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    return tissues * (1 - fraction) + tissue[:, None, None, None] * fraction
+    return np.asarray(tissues * (1 - fraction) + tissue[:, None, None, None] * fraction)
 
 
 def _write(path: Path, voxels: np.ndarray) -> None:

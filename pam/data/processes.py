@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ from pam.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Count = Callable[[int, int], None]  # done, of how many
 
 
 @contextmanager
@@ -36,35 +37,40 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int, progress: Callable[[int, int], None]
-) -> list[Result]:
+def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int, progress: Count) -> list[Result]:
     """The function's result for each item, in order, on several processes; the first item's error that there is.
 
     Function and items travel to other processes. Raises `DataError` if such a process is killed.
     """
-    workers = min(workers, len(items))
-    progress(0, len(items))
-    if workers <= 1:
-        return [result for result in _counted(map(function, items), len(items), progress)]
+    if min(workers, len(items)) <= 1:
+        return _counted(map(function, items), len(items), progress)
     # Spawned, not forked: a fork of a process with threads (torch, Ray) may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(items)), context, initializer=_end_with_parent) as pool:
         try:
-            futures = [pool.submit(function, item) for item in items]
-            return list(_counted((future.result() for future in futures), len(items), progress))
+            return _counted(pool.map(function, items), len(items), progress)
         except BrokenProcessPool as error:
             raise DataError(
                 "a worker process was killed, perhaps for lack of memory; try again with --workers 1"
             ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
-def _counted(results: Iterator[Result], total: int, progress: Callable[[int, int], None]) -> Iterator[Result]:
-    for done, result in enumerate(results, start=1):
-        progress(done, total)
-        yield result
+def each_in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, progress: Count
+) -> list[Result]:
+    """As `each`, for work that waits for the disk or hashes: threads start at once, processes take a second."""
+    with ThreadPoolExecutor(workers) as pool:
+        return _counted(pool.map(function, items), len(items), progress)
+
+
+def _counted(results: Iterator[Result], total: int, progress: Count) -> list[Result]:
+    """All results; `progress` hears of each."""
+    collected: list[Result] = []
+    progress(0, total)
+    for result in results:
+        collected.append(result)
+        progress(len(collected), total)
+    return collected
 
 
 def _end_with_parent() -> None:
