@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": ("pam.prepare", "read a data set's scans, check them and store their slices"),
     "sweep": ("pam.sweep", "train what is missing of a study"),
     "report": ("pam.report", "make a study's tables and figures"),
+    "receptive_fields": ("pam.receptive_fields", "measure how far networks' branches look"),
 }
 
 
@@ -27,7 +28,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     command, *rest = argv or ["--help"]
     if command in ("-h", "--help"):
         print("usage: pam COMMAND …    (what a command takes: pam COMMAND --help)\n")
-        print("\n".join(f"  {name:<10}{purpose}" for name, (_, purpose) in COMMANDS.items()))
+        print("\n".join(f"  {name:<18}{purpose}" for name, (_, purpose) in COMMANDS.items()))
         return 0
     if command not in COMMANDS:
         raise PamError(f"unknown command {command!r}; there are: {', '.join(COMMANDS)}")

@@ -9,7 +9,8 @@ from pam.__main__ import COMMANDS, main
 
 def test_unknown_command_is_one_line_that_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["swep"]) == 2
-    assert capsys.readouterr().err == "error: unknown command 'swep'; there are: networks, prepare, sweep, report\n"
+    known = "networks, prepare, sweep, report, receptive_fields"
+    assert capsys.readouterr().err == f"error: unknown command 'swep'; there are: {known}\n"
 
 
 def test_no_command_prints_them_all(capsys: pytest.CaptureFixture[str]) -> None:
