@@ -129,7 +129,7 @@ def _store_case(
     if scan.target.shape != place.shape:
         raise DataError(f"{place.case.target[0]}: changed while it was read; prepare the data set again")
     try:
-        slices = cut(scan, size, dataset.modalities)
+        slices = cut(scan, dataset, size)
     except DataError as error:
         raise DataError(f"{place.case.images[0].parent}: {error}") from error
     _write_rows(path / IMAGES, place.first, slices.images)

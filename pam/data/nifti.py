@@ -79,7 +79,7 @@ def restore(mask: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0  # the scan's display window, not the mask's
-    return kind(turned, None, header)  # type: ignore[no-untyped-call]
+    return kind(turned, header.get_best_affine(), header)  # type: ignore[no-untyped-call]
 
 
 def _open(path: Path) -> nib.Nifti1Image:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pam.data.geometry import Crop, centre_crop
 from pam.data.scans import Scan
+from pam.datasets.dataset import Dataset
 from pam.errors import DataError
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -23,20 +24,24 @@ class Slices:
     crop: Crop
 
 
-def cut(scan: Scan, size: tuple[int, int], modalities: tuple[str, ...]) -> Slices:
-    """Normalise each modality over the whole case, then crop.
+def cut(scan: Scan, dataset: Dataset, size: tuple[int, int]) -> Slices:
+    """Normalise each modality to mean 0 and deviation 1 over the case, then crop.
 
     Raises `DataError`, without the case's name, for a modality that cannot be normalised.
     """
     depth, *plane = scan.target.shape
     crop = centre_crop((plane[0], plane[1]), size)
-    images = np.empty((depth, len(modalities), *size), np.float16)
+    images = np.empty((depth, len(dataset.modalities), *size), np.float16)
     brain = np.zeros((depth, *size), bool)
-    for channel, (name, voxels) in enumerate(zip(modalities, scan.images, strict=True)):
+    for channel, (name, voxels) in enumerate(zip(dataset.modalities, scan.images, strict=True)):
+        counted = voxels[voxels != 0] if dataset.zero_outside else voxels
+        mean, deviation = _moments(counted, name)
         cropped = crop.apply(voxels)
-        inside = cropped != 0
-        brain |= inside
-        images[:, channel] = _to_float16(np.where(inside, _normalise(cropped, *_moments(voxels, name)), 0), name)
+        brain |= cropped != 0
+        normal = (cropped.astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+        if dataset.zero_outside:
+            normal[cropped == 0] = 0
+        images[:, channel] = _to_float16(normal, name)
     return Slices(
         images=images,
         masks=crop.apply(scan.target).astype(np.uint8),
@@ -46,22 +51,14 @@ def cut(scan: Scan, size: tuple[int, int], modalities: tuple[str, ...]) -> Slice
 
 
 def _moments(voxels: np.ndarray, name: str) -> tuple[float, float]:
-    """Mean and standard deviation of the non-zero voxels."""
-    inside = voxels[voxels != 0]
-    if inside.size == 0:
+    """Mean and standard deviation."""
+    if voxels.size == 0:
         raise DataError(f"modality {name} is zero everywhere; expected a scan, restore the file or remove the case")
-    deviation = float(inside.std(dtype=np.float64))
+    deviation = float(voxels.std(dtype=np.float64))
     if deviation == 0:
-        raise DataError(
-            f"modality {name} is {inside[0]} wherever it is not zero; expected a scan, "
-            "restore the file or remove the case"
-        )
-    return float(inside.mean(dtype=np.float64)), deviation
-
-
-def _normalise(voxels: np.ndarray, mean: float, deviation: float) -> np.ndarray:
-    """In float32, whatever the type."""
-    return (voxels.astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+        value = voxels.flat[0]
+        raise DataError(f"modality {name} is {value} everywhere; expected a scan, restore the file or remove the case")
+    return float(voxels.mean(dtype=np.float64)), deviation
 
 
 def _to_float16(values: np.ndarray, name: str) -> np.ndarray:

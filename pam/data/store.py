@@ -44,7 +44,7 @@ class Store:
 
     @cached_property
     def images(self) -> np.memmap:
-        """n c h w float16, normalised per case and modality, zero outside the head."""
+        """n c h w float16, normalised per case and modality, by `pam.data.slices.cut`."""
         return _array(self.path / IMAGES)
 
     @cached_property

@@ -94,6 +94,7 @@ def describe(
         labels=(0, 1, 2, enhancing),
         target_labels=labels[target],
         size=size,
+        zero_outside=True,
         recipe=recipe,
         reader="nifti",
         find=partial(find, layout),

@@ -40,6 +40,7 @@ class Dataset:
     labels: tuple[int, ...]  # every value that a mask may hold
     target_labels: tuple[int, ...]  # those that are the target
     size: tuple[int, int] | None  # (h, w) of the centre crop; None: the largest case's, rounded up to a multiple of 8
+    zero_outside: bool  # whether 0 means outside the head: such voxels do not count in the normalisation and stay 0
     recipe: Recipe
     reader: str  # "nifti" or "tiff_slices"
     find: Callable[[Path], list[Case]]  # a module's function or a partial of one: it travels to other processes
@@ -72,6 +73,7 @@ class Dataset:
             "modalities": list(self.modalities),
             "labels": list(self.labels),
             "target_labels": list(self.target_labels),
+            "zero_outside": self.zero_outside,
             "size": list(self.size) if self.size else None,
         }
 

@@ -29,6 +29,7 @@ def lgg() -> Dataset:
         labels=(0, 255),
         target_labels=(255,),
         size=None,
+        zero_outside=False,  # the skull is there, and air is noise above 0
         recipe=Recipe(epochs=40, batch_size=16, learning_rate=1e-3),
         reader="tiff_slices",
         find=find,

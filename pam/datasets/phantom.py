@@ -32,7 +32,7 @@ BRAIN, VENTRICLE, VESSEL, NECROSIS, OEDEMA, ENHANCING = np.array(
         [450, 640, 880, 690],
     ]
 )
-NOISE = 45.0
+NOISE = 60.0
 TEXTURE = 60.0
 
 
@@ -46,7 +46,7 @@ def phantom(*, target: str = "et") -> Dataset:
         "no folder (the phantom makes its own), or one made by pam.datasets.phantom.write_tree",
         target=target,
         size=SIZE,
-        recipe=Recipe(epochs=8, batch_size=16, learning_rate=3e-3),
+        recipe=Recipe(epochs=8, batch_size=8, learning_rate=1e-2),
         write_source=write_tree,
     )
 
