@@ -1,0 +1,188 @@
+"""From a study's manifest and the ledger to its table: one row per variant, mean ± SD over fold × seed cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pam import ledger
+from pam.errors import ResultsError
+from pam.metrics import STATES
+from pam.protocols import PAPER_COLUMNS, PATIENT_COLUMNS, deviation, mean, paper, patient_dice
+from pam.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A column of scores: the ledger's value × `factor`, shown with `decimals`."""
+
+    key: str
+    heading: str
+    factor: float = 100.0
+    decimals: int = 2
+
+
+MEASURES = (
+    Measure(key="iou", heading="IoU (%)"),
+    Measure(key="dice", heading="Dice (%)"),
+    Measure(key="hd95_px", heading="HD95 (px)", factor=1.0),
+    Measure(key="fp_rate", heading="FP/N (%)", decimals=3),
+    Measure(key="fn_rate", heading="FN/P (%)"),
+    Measure(key="patient_dice", heading="Dice per patient (%)"),
+)
+PROTOCOL = "paper"
+UNIT = "slice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A score over a row's cells: NaN mean if n is 0, NaN sd if n is 1. n: the cells in which it is defined."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A variant. Counts are sums over its finished cells; `cells` are their ids, `missing` its other (fold, seed)."""
+
+    label: str
+    scores: Mapping[str, Summary]  # by `Measure.key`
+    parameters: tuple[int, ...]  # of the network; more than one number only if the cells disagree
+    slices: Mapping[str, int]  # by state
+    patients: int
+    patients_both_empty: int
+    train_seconds: Summary
+    peak_memory_mb: float
+    cells: tuple[str, ...]
+    missing: tuple[tuple[int, int], ...]
+
+    @property
+    def expected(self) -> int:
+        return len(self.cells) + len(self.missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A study's results on one data set, and all that a reader must know about them."""
+
+    study: str
+    question: str
+    dataset: str
+    title: str
+    phantom: bool
+    deviations: tuple[str, ...]  # from the study as declared
+    data_hash: str
+    rows: tuple[Row, ...]  # the reference first
+    commits: Mapping[str, int]  # git commit → number of cells
+    devices: Mapping[str, int]
+
+    @property
+    def heading(self) -> str:
+        return f"{self.study} on {self.title}" + (" (PHANTOM)" if self.phantom else "")
+
+
+def collect(manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per cell that the manifest asks for: label, fold, seed, id, finished; scores and provenance if finished.
+
+    Raises `ResultsError` if no cell is finished or an entry is damaged.
+    """
+    cells = pd.DataFrame(manifest["cells"])[["label", "fold", "seed", "id"]]
+    finished = sorted({cell_id for cell_id in cells.id if ledger.has(cell_id)})
+    if not finished:
+        study, dataset = manifest["study"], manifest["dataset"]
+        raise ResultsError(
+            f"study {study!r} has no finished cell of {len(cells)} on {dataset!r}; run: {sweep_command(manifest)}"
+        )
+    provenance = pd.DataFrame([_told(ledger.read_provenance(cell_id)) for cell_id in finished], index=finished)
+    scores = paper(ledger.read_many(finished, "slices", PAPER_COLUMNS))
+    patients = patient_dice(ledger.read_many(finished, "cases", PATIENT_COLUMNS))
+    for part in (scores, patients):
+        part.index = part.index.astype(str)
+    found = scores.join([patients, provenance])
+    return cells.assign(finished=cells.id.isin(found.index)).join(found, on="id")
+
+
+def sweep_command(manifest: Mapping[str, Any]) -> str:
+    """The command that trains what is missing."""
+    settings = "".join(f" --set {key}={value}" for key, value in manifest["settings"].items())
+    chosen = " --demo" if manifest["demo"] else f" --dataset {manifest['dataset']}{settings}"
+    return f"python -m pam.sweep {manifest['study']}{chosen}"
+
+
+def build(manifest: Mapping[str, Any], study: Study, cells: pd.DataFrame) -> Table:
+    """The table of the cells that `collect` found, its rows in the study's order."""
+    asked = list(dict.fromkeys(cells.label))
+    declared = [row.name for row in study.rows]
+    labels = [name for name in declared if name in asked] + sorted(set(asked) - set(declared))
+    finished = cells[cells.finished].drop_duplicates("id")
+    return Table(
+        study=manifest["study"],
+        question=manifest["question"],
+        dataset=manifest["dataset"],
+        title=manifest["title"],
+        phantom=manifest["phantom"],
+        deviations=_deviations(manifest, study, asked),
+        data_hash=manifest["data_hash"],
+        rows=tuple(_row(label, cells[cells.label == label].sort_values(["fold", "seed"])) for label in labels),
+        commits=dict(sorted(Counter(finished.git_commit).items())),
+        devices=dict(sorted(Counter(finished.device).items())),
+    )
+
+
+def _told(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table says about a cell's origin; what an entry does not tell is unknown, not an error."""
+    return {
+        "parameters": provenance.get("parameters"),
+        "train_seconds": provenance.get("train_seconds"),
+        "peak_memory_mb": provenance.get("peak_memory_mb"),
+        "git_commit": provenance.get("git_commit") or "unknown",
+        "device": provenance.get("device") or "unknown",
+    }
+
+
+def _row(label: str, cells: pd.DataFrame) -> Row:
+    finished = cells[cells.finished]
+    missing = cells[~cells.finished]
+    return Row(
+        label=label,
+        scores={measure.key: _summary(finished[measure.key]) for measure in MEASURES},
+        parameters=tuple(sorted(int(number) for number in finished.parameters.dropna().unique())),
+        slices={state: int(finished[f"slices_{state}"].sum()) for state in STATES},
+        patients=int(finished.patients.sum()),
+        patients_both_empty=int(finished.patients_both_empty.sum()),
+        train_seconds=_summary(finished.train_seconds),
+        peak_memory_mb=float(finished.peak_memory_mb.max()),
+        cells=tuple(finished.id),
+        missing=tuple(zip(missing.fold.tolist(), missing.seed.tolist(), strict=True)),
+    )
+
+
+def _summary(values: pd.Series[float]) -> Summary:
+    defined = values.dropna()
+    return Summary(mean=mean(defined), sd=deviation(defined), n=len(defined))
+
+
+def _deviations(manifest: Mapping[str, Any], study: Study, asked: list[str]) -> tuple[str, ...]:
+    """How what was run differs from what the study declares, in words."""
+    found = []
+    if manifest["demo"]:
+        found.append("demo")
+    if manifest["dataset"] != study.dataset:
+        found.append(f"data set {manifest['dataset']} instead of {study.dataset}")
+    found += [f"{key} = {value}" for key, value in manifest["settings"].items()]
+    for kind, declared in (("fold", study.folds), ("seed", study.seeds)):
+        planned, run = manifest[f"{kind}s"], sorted({cell[kind] for cell in manifest["cells"]})
+        if planned != declared:
+            found.append(f"{planned} {kind}{'s' * (planned != 1)} instead of {declared}")
+        if len(run) < planned:
+            found.append(f"only {kind}{'s' * (len(run) != 1)} {', '.join(map(str, run))} of {planned}")
+    left_out = [row.name for row in study.rows if row.name not in asked]
+    if left_out:
+        found.append(f"without {'; '.join(left_out)}")
+    return tuple(found)

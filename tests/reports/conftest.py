@@ -1,0 +1,113 @@
+"""Finished studies without training: entries whose scores `pam.metrics` computed from masks drawn at random."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pam import home, ledger
+from pam.metrics import score, score_slices
+from pam.study import Study
+
+PATIENTS, SLICES, SIDE = 4, 6, 24
+Sweep = Callable[..., dict[str, Any]]
+
+
+def scored(cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], **provenance: Any) -> ledger.Entry:
+    """The entry of a cell whose test patients have these (predictions, targets), each n h w."""
+    slices, cases = [], []
+    for patient, (prediction, target) in masks.items():
+        names = {"patient": patient, "case": f"{patient} scan"}
+        for number, scores in enumerate(score_slices(prediction, target)):
+            slices.append({**names, "slice": number, **scores})
+        cases.append({**names, "slices": len(target), **score(prediction, target, (1.0, 1.0, 1.0))})
+    told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
+    return ledger.Entry(
+        cell={"id": cell_id},
+        provenance={**told, "device": "cpu × 1", **provenance},
+        slices=pd.DataFrame(slices).rename(columns={"hd95": "hd95_px"}),
+        cases=pd.DataFrame(cases).rename(columns={"hd95": "hd95_mm"}),
+        epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "seconds": [70.5]}),
+    )
+
+
+def identity(label: str, fold: int, seed: int) -> str:
+    return hashlib.sha256(f"{label}/{fold}/{seed}".encode()).hexdigest()[:16]
+
+
+def discs(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Discs of random place and radius, about every sixth one absent."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    centres, radii = generator.uniform(8, 15, (count, 2)), generator.uniform(2, 6, count)
+    radii[generator.random(count) < 1 / 6] = -1
+    return np.stack([np.hypot(y - cy, x - cx) < r for (cy, cx), r in zip(centres, radii, strict=True)])
+
+
+def random_masks(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Targets that depend on the fold alone, predictions that move away from them by cell."""
+    masks = {}
+    for number in range(PATIENTS):
+        target = discs(np.random.default_rng([fold, number]), SLICES)
+        generator = np.random.default_rng(list(identity(label, fold, seed).encode()) + [number])
+        prediction = np.roll(target, generator.integers(-2, 3, 2), axis=(1, 2))
+        prediction[generator.random(SLICES) < 0.1] = False
+        masks[f"patient {fold}{number}"] = (prediction, target)
+    return masks
+
+
+def manifest_of(study: Study, folds: Collection[int], seeds: Collection[int], **changes: Any) -> dict[str, Any]:
+    cells = [
+        {"id": identity(row.name, fold, seed), "label": row.name, "network": row.network, "fold": fold, "seed": seed}
+        for seed in seeds
+        for fold in folds
+        for row in study.rows
+    ]
+    return {
+        "study": study.name,
+        "question": study.question,
+        "dataset": study.dataset,
+        "title": "BRATS 2018",
+        "phantom": False,
+        "demo": False,
+        "settings": {},
+        "folds": study.folds,
+        "seeds": study.seeds,
+        "data_hash": "0123456789abcdef",
+        "written": "2026-11-24T12:00:00+00:00",
+        "cells": sorted(cells, key=lambda cell: (cell["seed"], cell["fold"], cell["label"])),
+        **changes,
+    }
+
+
+@pytest.fixture
+def swept() -> Sweep:
+    """Writes manifest and entries of a study, as a sweep would; `without` names (label, fold, seed) that are missing."""
+
+    def sweep(
+        study: Study,
+        folds: Collection[int] | None = None,
+        seeds: Collection[int] | None = None,
+        without: Collection[tuple[str, int, int]] = (),
+        masks: Callable[[str, int, int], dict[str, tuple[np.ndarray, np.ndarray]]] = random_masks,
+        provenance: Callable[[str, int, int], dict[str, Any]] = lambda *_: {},
+        **changes: Any,
+    ) -> dict[str, Any]:
+        folds = range(study.folds) if folds is None else folds
+        seeds = range(study.seeds) if seeds is None else seeds
+        manifest = manifest_of(study, folds, seeds, **changes)
+        path = home.studies() / study.name / f"{manifest['dataset']}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(manifest))
+        for cell in manifest["cells"]:
+            who = (cell["label"], cell["fold"], cell["seed"])
+            if who not in without:
+                ledger.write(scored(cell["id"], masks(*who), **provenance(*who)))
+        return manifest
+
+    return sweep
