@@ -87,11 +87,12 @@ def _describe(name: str) -> str:
 
 def _summary(store: Store, seconds: float) -> str:
     index = store.index
+    cut = f"{store.target_cut} target voxels lie outside the crop and are not scored\n" if store.target_cut else ""
     sizes = " × ".join(map(str, store.images.shape[1:]))
     return (
         f"{store.label}, {store.target}: {len(store.patients)} patients, {len(store.cases)} cases, {len(index)} slices "
         f"({sizes}), {int((index.target_pixels > 0).sum())} with target\n"
-        f"took {seconds:.1f} s, peak memory {_peak_memory_mb():.0f} MB per process\n"
+        f"{cut}took {seconds:.1f} s, peak memory {_peak_memory_mb():.0f} MB per process\n"
         f"stored in {store.path}"
     )
 

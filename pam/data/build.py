@@ -142,6 +142,7 @@ def _store_case(
         "source": slices.crop.source,
         "top": slices.crop.top,
         "left": slices.crop.left,
+        "target_cut": int(scan.target.sum()) - int(slices.masks.sum()),
         "geometry": scan.geometry and {"header": scan.geometry.header.hex(), "shape": scan.geometry.shape},
         "source_hash": place.source_hash,
     }

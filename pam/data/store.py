@@ -69,6 +69,11 @@ class Store:
     def cases(self) -> tuple[str, ...]:
         return tuple(self._cases)
 
+    @property
+    def target_cut(self) -> int:
+        """Target voxels that lie outside the crop: no score knows of them."""
+        return sum(case["target_cut"] for case in self._cases.values())
+
     def describe(self) -> dict[str, Any]:
         """What a result's provenance says of its data."""
         return {
@@ -81,6 +86,7 @@ class Store:
             "cases": len(self._cases),
             "slices": len(self.images),
             "size": list(self.images.shape[-2:]),
+            "target_cut": self.target_cut,
             "hash": self.hash,
         }
 
