@@ -35,8 +35,8 @@ def patient_dice(cases: pd.DataFrame) -> pd.DataFrame:
     """Dice of each patient, all of the patient's slices pooled, as a mean over a cell's test patients.
 
     cases: `cell_id` and `PATIENT_COLUMNS`, one row per case; a patient's cases are pooled. Returns one row per cell_id:
-    `patient_dice`; `patients`, those in the mean (a miss or a false alarm is in it, with 0); `patients_both_empty`, those
-    left out because neither mask has a pixel.
+    `patient_dice`; `patients`, those in the mean (a miss or a false alarm is in it, with 0); `patients_both_empty`,
+    those left out because neither mask has a pixel.
     """
     pooled = cases.groupby(["cell_id", "patient"], observed=True)[["tp", "fp", "fn"]].sum()
     whole = 2 * pooled.tp + pooled.fp + pooled.fn

@@ -54,7 +54,7 @@ def random_masks(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray
     masks = {}
     for number in range(PATIENTS):
         target = discs(np.random.default_rng([fold, number]), SLICES)
-        generator = np.random.default_rng(list(identity(label, fold, seed).encode()) + [number])
+        generator = np.random.default_rng([*identity(label, fold, seed).encode(), number])
         prediction = np.roll(target, generator.integers(-2, 3, 2), axis=(1, 2))
         prediction[generator.random(SLICES) < 0.1] = False
         masks[f"patient {fold}{number}"] = (prediction, target)
@@ -87,7 +87,7 @@ def manifest_of(study: Study, folds: Collection[int], seeds: Collection[int], **
 
 @pytest.fixture
 def swept() -> Sweep:
-    """Writes manifest and entries of a study, as a sweep would; `without` names (label, fold, seed) that are missing."""
+    """Writes manifest and entries of a study, as a sweep would, except those in `without`: (label, fold, seed)."""
 
     def sweep(
         study: Study,
