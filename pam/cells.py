@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -15,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pam import checkpoints, ledger, networks
+from pam import checkpoints, ledger, memory, networks
 from pam.data.batches import Batches, choose_slices
 from pam.data.folds import Split
 from pam.data.store import Store
@@ -41,6 +39,7 @@ def run(
     if (cell.data_hash, cell.split_hash) != (store.hash, split.hash):
         raise DataError(f"cell {cell.id} was planned for other data than {store.path} holds; run the sweep again")
     started = datetime.datetime.now(datetime.UTC)
+    memory.reset_peak()
     recipe = Recipe(**cell.recipe)
     network, batches = prepare_training(cell, recipe, store, split, device)
     state = checkpoints.load(cell.id)
@@ -99,12 +98,11 @@ def describe(cell: Cell) -> dict[str, Any]:
 def _measured(
     network: nn.Module, device: torch.device, started: datetime.datetime, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     cuda = device.type == "cuda"
     return {
         "started": started.isoformat(timespec="seconds"),
         "train_seconds": round(sum(epoch["seconds"] for epoch in history), 3),
-        "peak_memory_mb": round(kilobytes / 1024, 1),
+        "peak_memory_mb": round(memory.peak_mb(), 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if cuda else None,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "device": torch.cuda.get_device_name(device) if cuda else f"cpu × {torch.get_num_threads()}",

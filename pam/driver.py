@@ -29,6 +29,7 @@ class Request:
     dataset: str | None = None  # another than the study's
     folds: Iterable[int] | None = None
     seeds: Iterable[int] | None = None
+    only: Iterable[str] | None = None  # rows, see `Study.cells`
     settings: Mapping[str, Any] = field(default_factory=dict)
     demo: bool = False
     address: str | None = None
@@ -58,7 +59,7 @@ def sweep(request: Request) -> Outcome:
     request = _resolve(request)
     study = request.study
     store = _store(study.dataset)
-    planned = plan(study, store, folds=request.folds, seeds=request.seeds)
+    planned = plan(study, store, folds=request.folds, seeds=request.seeds, only=request.only)
     missing = [(cell, split) for cell, split in planned if not ledger.has(cell.id)]
     asked = [cell for cell, _ in planned]
     declared = [cell for cell, _ in plan(study, store)]
@@ -148,7 +149,7 @@ class _Listener(schedule.Listener):
 
     def on_finished(self, cell_id: str) -> None:
         scores = summarise(ledger.read(cell_id))
-        self._progress.finished(cell_id, f"IoU {scores['iou']:.3f}, Dice per case {scores['case_dice']:.3f}")
+        self._progress.finished(cell_id, f"IoU {scores['iou']:.3f}, Dice per patient {scores['patient_dice']:.3f}")
         self._mirror.finished(cell_id)
 
     def on_retry(self, cell_id: str) -> None:

@@ -45,7 +45,12 @@ def apply_settings(study: Study, settings: Mapping[str, Any]) -> Study:
 
 
 def plan(
-    study: Study, store: Store, *, folds: Iterable[int] | None = None, seeds: Iterable[int] | None = None
+    study: Study,
+    store: Store,
+    *,
+    folds: Iterable[int] | None = None,
+    seeds: Iterable[int] | None = None,
+    only: Iterable[str] | None = None,
 ) -> list[tuple[Cell, Split]]:
     """The study's cells, bound to the store and its splits, each with its split.
 
@@ -54,7 +59,7 @@ def plan(
     recipe = asdict(DATASETS.build(store.dataset).recipe)
     splits = store.folds(study.folds)
     bound = []
-    for cell in study.cells(folds, seeds):
+    for cell in study.cells(folds, seeds, only):
         resolved = {**recipe, **cell.recipe}
         bound.append(
             replace(

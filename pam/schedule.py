@@ -5,6 +5,7 @@ Tune schedules and retries, no more: what is done and where to go on is read fro
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,6 +80,7 @@ def cluster(address: str | None) -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()  # references to Ray's objects that die after the shutdown end the process
         ray.shutdown()
 
 
@@ -114,7 +116,7 @@ def run(
     provenance: Mapping[str, Any],
     listener: Listener,
 ) -> dict[str, str]:
-    """Train the cells; returns the error text of each that failed. A cell in neither ledger nor result was interrupted."""
+    """Train the cells; returns the error text of each that failed. One in neither ledger nor result was interrupted."""
     check_fits(resources)
     trainable = tune.with_parameters(
         _train,
@@ -166,18 +168,22 @@ class _Forward(tune.Callback):
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
+    def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
+        """Tune pickles its callbacks into a snapshot that is never restored; the listener stays out of it."""
+        return tune.Callback, ()
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         if "epoch" in result:  # a trial that found its cell finished reports nothing
             metrics = {name: result[name] for name in REPORTED}
             self._listener.on_epoch(trial.config["id"], metrics)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._listener.on_finished(trial.config["id"])
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._listener.on_retry(trial.config["id"])
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._listener.on_failed(trial.config["id"])

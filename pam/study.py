@@ -157,8 +157,17 @@ class Study:
         """The reference first, then the variants."""
         return (self.reference, *self.variants)
 
-    def cells(self, folds: Iterable[int] | None = None, seeds: Iterable[int] | None = None) -> list[Cell]:
-        """Every variant × fold × seed, fold and seed outermost so that early results cover every row."""
+    def cells(
+        self,
+        folds: Iterable[int] | None = None,
+        seeds: Iterable[int] | None = None,
+        only: Iterable[str] | None = None,
+    ) -> list[Cell]:
+        """Every variant × fold × seed, fold and seed outermost so that early results cover every row.
+
+        `only` chooses rows: those whose name holds all words of one of its texts ("fpa dilation=9").
+        """
+        rows = self.rows if only is None else self._named(only)
         folds = range(self.folds) if folds is None else _within(folds, self.folds, "fold", self.name)
         seeds = range(self.seeds) if seeds is None else _within(seeds, self.seeds, "seed", self.name)
         return [
@@ -172,8 +181,19 @@ class Study:
             )
             for seed in seeds
             for fold in folds
-            for row in self.rows
+            for row in rows
         ]
+
+    def _named(self, only: Iterable[str]) -> list[Variant]:
+        chosen: dict[str, Variant] = {}
+        for text in only:
+            words = set(text.split())
+            found = {row.name: row for row in self.rows if words <= set(row.name.split())}
+            if not found:
+                listed = "; ".join(row.name for row in self.rows)
+                raise StudyError(f"study {self.name!r} has no row {text!r}; it has: {listed}")
+            chosen |= found
+        return [row for row in self.rows if row.name in chosen]
 
 
 def _within(chosen: Iterable[int], count: int, kind: str, study: str) -> list[int]:

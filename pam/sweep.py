@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset=arguments.dataset,
         folds=arguments.folds,
         seeds=arguments.seeds,
+        only=arguments.only,
         settings=dict(map(_setting, arguments.set)),
         demo=arguments.demo,
         address=arguments.address,
@@ -60,6 +61,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", help="another prepared data set than the study's")
     parser.add_argument("--folds", type=_numbers, help="only these folds, such as 0,1")
     parser.add_argument("--seeds", type=_numbers, help="only these seeds, such as 0,1,2")
+    parser.add_argument(
+        "--only", action="append", metavar="WORDS", help='only rows that hold these words, such as "fpa dilation=9"'
+    )
     parser.add_argument(
         "--set",
         action="append",

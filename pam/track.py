@@ -21,12 +21,10 @@ from mlflow.entities import Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from pam import home, ledger
+from pam import home, ledger, protocols
 from pam.study import Cell
 
 LOG = logging.getLogger(__name__)
-SCORES = ("iou", "iou_foreground", "iou_background", "dice", "fp_rate", "fn_rate", "hd95_px")  # per slice
-CASE_SCORES = ("dice", "iou", "hd95_mm")  # per case, logged as `case_…`
 BATCH = 1000  # MLflow's limit of metrics in one call
 
 
@@ -230,11 +228,10 @@ class _Runs:
 
 
 def summarise(entry: ledger.Entry) -> dict[str, float]:
-    """One number per score of a cell: means over slices (or cases) where it is defined, and the counts of each state."""
-    summary = {name: float(entry.slices[name].mean()) for name in SCORES}
-    summary |= {f"case_{name}": float(entry.cases[name].mean()) for name in CASE_SCORES}
-    summary |= {f"slices_{state}": float(count) for state, count in entry.slices.state.value_counts().items()}
-    return summary
+    """A cell's scores in the `paper` protocol, its mean Dice per patient, and how many slices were left out and why."""
+    slices, cases = (table.assign(cell_id=entry.cell["id"]) for table in (entry.slices, entry.cases))
+    columns = (*protocols.paper(slices).iloc[0].items(), *protocols.patient_dice(cases).iloc[0].items())
+    return {str(name): float(value) for name, value in columns}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

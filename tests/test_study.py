@@ -48,6 +48,16 @@ def test_an_unknown_fold_is_an_error_that_lists_the_folds():
         SMALL.cells(folds=[0, 2])
 
 
+def test_rows_can_be_chosen_by_words_of_their_names():
+    chosen = {cell.label for cell in SMALL.cells(only=["unet", "depthwise=True dilation=6"])}
+    assert chosen == {"unet", "fpa dilation=6 depthwise=True"}
+
+
+def test_a_row_that_no_words_fit_is_an_error_that_lists_the_rows():
+    with pytest.raises(StudyError, match="no row 'dilation=7'; it has: unet; fpa dilation=6"):
+        SMALL.cells(only=["unet", "dilation=7"])
+
+
 def test_rows_with_one_name_are_an_error():
     with pytest.raises(StudyError, match="appear twice"):
         replace(SMALL, variants=(Variant("unet"),))

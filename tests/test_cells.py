@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pam import cells, checkpoints, ledger
+from pam.data.prepare import prepare
+from pam.data.store import Store
+from pam.datasets import DATASETS
+from pam.errors import DataError
+from pam.metrics import STATES
+from pam.plan import plan
+from pam.study import Recipe, Study, Variant
+
+CPU = torch.device("cpu")
+STUDY = Study(
+    question="?",
+    dataset="phantom",
+    reference=Variant("unet", {"width": 2}, label="unet"),
+    variants=(),
+    folds=2,
+    seeds=2,
+    recipe={"epochs": 3},
+)
+
+
+@pytest.fixture
+def store() -> Store:
+    return prepare(DATASETS.build("phantom"))
+
+
+def run(cell, split, store, **options):
+    return list(cells.run(cell, store, split, device=CPU, provenance={"git_commit": "abc"}, **options))
+
+
+def test_a_finished_cell_is_in_the_ledger_with_every_test_slice_scored_once(store):
+    cell, split = plan(STUDY, store)[0]
+    epochs = run(cell, split, store)
+    entry = ledger.read(cell.id)
+    test = store.index[store.index.patient.isin(split.test)]
+    assert sorted(zip(entry.slices.case, entry.slices.slice, strict=True)) == sorted(
+        zip(test.case, test.slice, strict=True)
+    )
+    assert set(entry.cases.patient) == set(split.test)
+    assert not set(entry.slices.patient) & set(split.train)
+    assert set(entry.slices.state) <= set(STATES)
+    assert list(entry.epochs.loss) == [epoch.loss for epoch in epochs]
+
+
+def test_the_counts_of_a_cases_slices_add_up_to_the_cases(store):
+    cell, split = plan(STUDY, store)[0]
+    run(cell, split, store)
+    entry = ledger.read(cell.id)
+    counts = ["tp", "fp", "fn", "tn"]
+    assert entry.slices.groupby("case")[counts].sum().equals(entry.cases.set_index("case")[counts].sort_index())
+
+
+def test_an_entry_says_where_its_result_comes_from(store):
+    cell, split = plan(STUDY, store)[0]
+    run(cell, split, store)
+    provenance = ledger.read(cell.id).provenance
+    assert provenance["git_commit"] == "abc"
+    assert provenance["data"]["hash"] == store.hash
+    assert provenance["parameters"] > 0
+    assert provenance["peak_memory_mb"] > 0
+
+
+def test_an_interrupted_cell_ends_bit_for_bit_like_an_undisturbed_one(store):
+    cell, split = plan(STUDY, store)[0]
+    run(cell, split, store)
+    undisturbed = ledger.read(cell.id)
+    ledger.remove(cell.id)
+    interrupted = cells.run(cell, store, split, device=CPU, provenance={}, checkpoint_seconds=0)
+    assert [next(interrupted).epoch, next(interrupted).epoch] == [1, 2]
+    interrupted.close()
+    assert not ledger.has(cell.id)
+    assert [epoch.epoch for epoch in run(cell, split, store)] == [3]  # the second epoch's state was being yielded
+    resumed = ledger.read(cell.id)
+    assert resumed.slices.equals(undisturbed.slices)
+    assert resumed.cases.equals(undisturbed.cases)
+    assert list(resumed.epochs.loss) == list(undisturbed.epochs.loss)
+
+
+def test_a_finished_cell_leaves_its_weights_and_no_state_to_resume(store):
+    cell, split = plan(STUDY, store)[0]
+    run(cell, split, store)
+    assert checkpoints.load(cell.id) is None
+    weights = torch.load(checkpoints.weights_path(cell.id), weights_only=True)
+    network, _ = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
+    assert weights.keys() == network.state_dict().keys()
+
+
+def test_two_variants_of_one_fold_and_seed_see_the_same_batches_and_other_seeds_others(store):
+    wide = replace(STUDY, variants=(Variant("unet", {"width": 3}, label="wide"),))
+    planned = {(cell.label, cell.fold, cell.seed): (cell, split) for cell, split in plan(wide, store)}
+
+    def first_batch(*key):
+        cell, split = planned[key]
+        _, batches = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
+        return next(iter(batches))[0]
+
+    assert torch.equal(first_batch("unet", 0, 0), first_batch("wide", 0, 0))
+    assert not torch.equal(first_batch("unet", 0, 0), first_batch("unet", 0, 1))
+
+
+def test_a_cell_planned_for_other_data_is_refused(store):
+    cell, split = plan(STUDY, store)[0]
+    with pytest.raises(DataError, match="was planned for other data"):
+        run(replace(cell, data_hash="0" * 64), split, store)
+    assert not ledger.has(replace(cell, data_hash="0" * 64).id)
