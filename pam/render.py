@@ -116,10 +116,10 @@ def notes(table: Table) -> list[str]:
     lines += [_origin("git commit", table.commits), _origin("device", table.devices)]
     seconds = [row.train_seconds.mean for row in table.rows if row.train_seconds.n]
     if seconds:
-        peak = max(row.peak_memory_mb for row in table.rows if row.cells)
+        peak = max((row.peak_memory_mb for row in table.rows if row.peak_memory_mb > 0), default=math.nan)
         lines.append(
             f"Training: {min(seconds):.0f} to {max(seconds):.0f} s per cell (means of the rows); "
-            f"peak memory of a training process {peak:.0f} MB."
+            f"peak memory of a training process {'unknown' if math.isnan(peak) else f'{peak:.0f} MB'}."
         )
     return lines
 

@@ -112,6 +112,9 @@ def sweep_command(manifest: Mapping[str, Any]) -> str:
     """The command that trains what is missing."""
     settings = "".join(f" --set {key}={value}" for key, value in manifest["settings"].items())
     chosen = " --demo" if manifest["demo"] else f" --dataset {manifest['dataset']}{settings}"
+    for kind in ("fold", "seed"):
+        run = _asked(manifest, kind)
+        chosen += f" --{kind}s {','.join(map(str, run))}" if len(run) < manifest[f"{kind}s"] else ""
     return f"python -m pam.sweep {manifest['study']}{chosen}"
 
 
@@ -168,6 +171,11 @@ def _summary(values: pd.Series[float]) -> Summary:
     return Summary(mean=mean(defined), sd=deviation(defined), n=len(defined))
 
 
+def _asked(manifest: Mapping[str, Any], kind: str) -> list[int]:
+    """The folds or seeds of the cells asked for."""
+    return sorted({cell[kind] for cell in manifest["cells"]})
+
+
 def _deviations(manifest: Mapping[str, Any], study: Study, asked: list[str]) -> tuple[str, ...]:
     """How what was run differs from what the study declares, in words."""
     found = []
@@ -177,7 +185,7 @@ def _deviations(manifest: Mapping[str, Any], study: Study, asked: list[str]) -> 
         found.append(f"data set {manifest['dataset']} instead of {study.dataset}")
     found += [f"{key} = {value}" for key, value in manifest["settings"].items()]
     for kind, declared in (("fold", study.folds), ("seed", study.seeds)):
-        planned, run = manifest[f"{kind}s"], sorted({cell[kind] for cell in manifest["cells"]})
+        planned, run = manifest[f"{kind}s"], _asked(manifest, kind)
         if planned != declared:
             found.append(f"{planned} {kind}{'s' * (planned != 1)} instead of {declared}")
         if len(run) < planned:
