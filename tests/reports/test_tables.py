@@ -204,3 +204,8 @@ def test_latex_escapes_what_would_break_it(swept) -> None:
     assert r"wide \& large &" in text
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.replace(r"\&", "").count("&") for line in rows} == {12}
+
+
+def test_the_command_to_run_trains_no_more_than_was_asked_for(swept) -> None:
+    manifest = swept(replace(SMALL, folds=5, seeds=3), folds=[0, 2], seeds=[1], dataset="lgg")
+    assert tables.sweep_command(manifest) == "python -m pam.sweep small --dataset lgg --folds 0,2 --seeds 1"
