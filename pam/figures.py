@@ -103,6 +103,7 @@ def _panel(ax: Axes, panel: Panel, study: Study, by_label: dict[str, Row]) -> No
     where = ", ".join(f"{key}={value}" for key, value in panel.where.items())
     ax.set_title(f"{panel.name}) {panel.network}{f' ({where})' if where else ''}", loc="left", pad=15)
     ax.set_xticks(range(len(values)), [str(value) for value in values])
+    ax.margins(y=0.12)  # room for the × of missing points
     ax.set_xlim(-0.4, len(values) - 0.6)
     ax.set_xlabel(panel.over)
     _legend(ax, panel.lines)
@@ -157,16 +158,18 @@ def _reference(ax: Axes, row: Row | None) -> None:
 def _explain(figure: Figure, study: Study, table: Table) -> None:
     """Heading and foot: which data, what is averaged, what the signs mean."""
     figure.suptitle(table.heading, fontsize=8, fontweight="bold", color="#A00000" if table.phantom else "black")
-    found, expected = sum(len(row.cells) for row in table.rows), sum(row.expected for row in table.rows)
-    single = all(row.scores["iou"].n <= 1 for row in table.rows)
+    scores = {row.label: row.scores["iou"] for row in table.rows if row.scores["iou"].n}
+    single = all(score.n == 1 for score in scores.values())
+    reference = study.reference.name
     text = [
         f"IoU of both classes, protocol {PROTOCOL}:",
         "one cell per point, so no error bars;" if single else "mean ± SD over fold × seed cells;",
-        f"dashed line{'' if single else ' and band'}: {study.reference.name}.",
+        f"dashed line{'' if single else ' and band'}: {reference}{'' if scores.get(reference) else ' (no result)'}.",
         f"Deviations from the study: {'; '.join(table.deviations) or 'none'}.",
     ]
-    if found < expected:
-        text.append(f"Cells: {found} of {expected}; hollow: some missing, × on the axis: no result.")
+    found, expected = sum(len(row.cells) for row in table.rows), sum(row.expected for row in table.rows)
+    if found < expected or any(row.name not in scores for row in study.rows):
+        text.append(f"Cells: {found} of {expected} asked for; hollow: some missing, × on the axis: no result.")
     if table.phantom:
         text.append("PHANTOM data: the numbers say nothing about patients.")
     figure.supxlabel("\n".join(textwrap.wrap(" ".join(text), 112)), fontsize=6, x=0.01, ha="left")

@@ -190,7 +190,7 @@ def _deviations(manifest: Mapping[str, Any], study: Study, asked: list[str]) -> 
             found.append(f"{planned} {kind}{'s' * (planned != 1)} instead of {declared}")
         if len(run) < planned:
             found.append(f"only {kind}{'s' * (len(run) != 1)} {', '.join(map(str, run))} of {planned}")
-    left_out = [row.name for row in study.rows if row.name not in asked]
-    if left_out:
-        found.append(f"without {'; '.join(left_out)}")
+    rows = sum(row.name in asked for row in study.rows)
+    if rows < len(study.rows):
+        found.append(f"only {rows} of {len(study.rows)} rows")
     return tuple(found)

@@ -81,3 +81,9 @@ def test_the_figure_is_as_wide_as_a_page_of_text(swept) -> None:
     files = figures.panels(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
     pixels = np.asarray(Image.open(io.BytesIO(files["png"])))
     assert pixels.shape[1] == round(300 * figures.WIDTH)
+
+
+def test_rows_that_were_not_asked_for_leave_marked_gaps(swept) -> None:
+    manifest = swept(STUDY, folds=[0], seeds=[0])
+    chosen = manifest | {"cells": [cell for cell in manifest["cells"] if cell["label"] == "unet"]}
+    assert "no result" in said(figures.panels(STUDY, table_of(chosen))["svg"])

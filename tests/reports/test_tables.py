@@ -209,3 +209,11 @@ def test_latex_escapes_what_would_break_it(swept) -> None:
 def test_the_command_to_run_trains_no_more_than_was_asked_for(swept) -> None:
     manifest = swept(replace(SMALL, folds=5, seeds=3), folds=[0, 2], seeds=[1], dataset="lgg")
     assert tables.sweep_command(manifest) == "python -m pam.sweep small --dataset lgg --folds 0,2 --seeds 1"
+
+
+def test_rows_that_were_not_asked_for_are_a_deviation(swept) -> None:
+    declared = study.load("fpa_dilation")
+    names = [row.name for row in declared.rows]
+    manifest = swept(declared, folds=[0], seeds=[0])
+    chosen = manifest | {"cells": [cell for cell in manifest["cells"] if cell["label"] in names[:4]]}
+    assert table_of(chosen, declared).deviations[-1] == "only 4 of 16 rows"
