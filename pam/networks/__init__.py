@@ -4,10 +4,11 @@ import importlib
 import pkgutil
 
 from pam.networks.backbone import next_size, size_multiple
+from pam.networks.inside import attention_maps
 from pam.networks.weights import initialise
 from pam.networks.zoo import NETWORKS, build, names
 
-__all__ = ["NETWORKS", "build", "initialise", "names", "next_size", "size_multiple"]
+__all__ = ["NETWORKS", "attention_maps", "build", "initialise", "names", "next_size", "size_multiple"]
 
 for _module in pkgutil.iter_modules(__path__):
     if not _module.name.startswith("_"):  # __main__ is a command
