@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pam.metrics import score, score_slices
+from pam.metrics import DISTANCES, score, score_slices
 from pam.train import autocast
 
 if TYPE_CHECKING:  # scoring needs torch, numpy and scipy only
@@ -54,5 +54,5 @@ def evaluate(
 
 
 def _in_unit(scores: dict[str, object], unit: str) -> dict[str, object]:
-    """The scores, the distance named with its unit."""
-    return {f"{name}_{unit}" if name == "hd95" else name: value for name, value in scores.items()}
+    """The scores, distances named with their unit."""
+    return {f"{name}_{unit}" if name in DISTANCES else name: value for name, value in scores.items()}

@@ -46,7 +46,7 @@ def phantom(*, target: str = "et") -> Dataset:
         "no folder (the phantom makes its own), or one made by pam.datasets.phantom.write_tree",
         target=target,
         size=SIZE,
-        recipe=Recipe(epochs=8, batch_size=8, learning_rate=1e-2),
+        recipe=Recipe(epochs=5, batch_size=8, learning_rate=1e-2),
         write_source=write_tree,
     )
 
