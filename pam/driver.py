@@ -64,7 +64,7 @@ def sweep(request: Request) -> Outcome:
     asked = [cell for cell, _ in planned]
     declared = [cell for cell, _ in plan(study, store)]
     manifest.write(study, store, asked, declared, request.settings, demo=request.demo)
-    mirror = Mirror(f"{study.name}/{store.dataset}", _tags(store, request), asked)
+    mirror = Mirror(f"{study.name} on {store.dataset}", _tags(store, request), asked)
     for cell in asked:
         (mirror.finished if ledger.has(cell.id) else mirror.restart)(cell.id)
     errors: dict[str, str] = {}

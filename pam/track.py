@@ -10,10 +10,13 @@ import logging
 import math
 import os
 import queue
+import shutil
+import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -34,9 +37,11 @@ def tracking_uri() -> str:
 
 
 def ui_hint() -> str:
-    """What to do to look at the runs."""
+    """What to do to look at the runs: an address, or a command that works where this environment is not activated."""
     uri = tracking_uri()
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    beside = Path(sys.executable).with_name("mlflow")
+    program = "mlflow" if shutil.which("mlflow") or not beside.exists() else str(beside)
+    return uri if uri.startswith("http") else f"{program} ui --backend-store-uri {uri}"
 
 
 class Mirror:
@@ -125,8 +130,13 @@ class _Runs:
             return found.experiment_id
         artifacts = None
         if tracking_uri().startswith("sqlite:"):
-            artifacts = (home.home() / "mlflow" / "artifacts" / self._experiment_name.replace("/", "-")).as_uri()
-        return self._client.create_experiment(self._experiment_name, artifact_location=artifacts, tags=self._tags)
+            artifacts = (home.home() / "mlflow" / "artifacts" / self._experiment_name).as_uri()
+        shown = {
+            "mlflow.note.content": f"{self._tags['pam.question']}\n\nData: {self._tags['pam.dataset']}",
+            "mlflow.experimentKind": "custom_model_development",  # else the UI opens on its page for language models
+        }
+        tags = self._tags | shown
+        return self._client.create_experiment(self._experiment_name, artifact_location=artifacts, tags=tags)
 
     def epochs(self, cell: Cell, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log the epochs that MLflow lacks, as steps."""

@@ -71,7 +71,7 @@ def cell_ids() -> list[str]:
 
 
 def runs(client: MlflowClient) -> list:
-    (experiment,) = [e for e in client.search_experiments() if e.name == "small/phantom"]
+    (experiment,) = [e for e in client.search_experiments() if e.name == "small on phantom"]
     return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
