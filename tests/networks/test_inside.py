@@ -93,10 +93,10 @@ def test_nothing_that_reaches_the_unit_has_no_area_and_an_undefined_spread():
     assert field.area_px() == 0 and math.isnan(field.spread_px)
 
 
-def spread_ratios(name: str, seed: int) -> dict[str, float]:
+def spread_ratios(name: str, seed: int, size: int = 160) -> dict[str, float]:
     """Attention branch's spread over the main branch's, by stage, at initialisation."""
     network = networks.build(name, 4, generator=generator(seed), width=8)
-    fields = receptive_fields(network, torch.randn(4, 4, 160, 160, generator=generator(seed)), generator(seed))
+    fields = receptive_fields(network, torch.randn(4, 4, size, size, generator=generator(seed)), generator(seed))
     spread = {(field.stage, field.branch): field.spread_px for field in fields}
     return {stage: spread[stage, "attention"] / spread[stage, "main"] for stage in STAGES}
 
@@ -104,6 +104,12 @@ def spread_ratios(name: str, seed: int) -> dict[str, float]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_claim_c13_holds_for_the_dilated_branch_which_looks_further_than_the_main_one(seed):
     assert min(spread_ratios("fpa", seed).values()) > 2
+
+
+def test_claim_c13_fails_in_deep_stages_of_images_of_128_where_a_dilation_of_9_leaves_the_map():
+    ratios = spread_ratios("fpa", 0, size=128)  # maps of 16 × 16: all but the kernel's centre meets padding
+    assert min(ratios["encoder2"], ratios["encoder3"]) > 2
+    assert max(ratios["encoder4"], ratios["bridge"]) < 1.2
 
 
 @pytest.mark.parametrize("seed", [0, 1])
