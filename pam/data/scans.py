@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from pam.datasets.dataset import Case, Dataset
 from pam.errors import DataError
 
 AFFINE_TOLERANCE_MM = 0.01  # files of one case are resampled to one grid; headers differ by rounding alone
+
+Content = TypeVar("Content")
+Report = Callable[[Path, str], None]  # hears of each problem; a reader goes on with what is left if this returns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +31,33 @@ class Scan:
     geometry: Geometry | None  # None: the source has none
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What could be read of a case: a scan whose parts may be absent."""
+
+    images: tuple[np.ndarray | None, ...]  # one d h w per modality
+    labels: np.ndarray | None  # d h w, the values of the file
+    spacing_mm: tuple[float, float, float] | None = None
+    geometry: Geometry | None = None
+
+
 def read(dataset: Dataset, case: Case) -> Scan:
     """Read a case whole. Raises `DataError` for a file or a mismatch that breaks the data set's promise."""
-    return READERS[dataset.reader][0](dataset, case)
+    parts = read_parts(dataset, case, _refuse)
+    images = tuple(voxels for voxels in parts.images if voxels is not None)
+    assert parts.labels is not None and len(images) == len(parts.images), "`_refuse` let a problem pass"
+    return Scan(
+        images=images,
+        target=np.isin(parts.labels, dataset.target_labels),
+        numbers=case.numbers or tuple(range(len(parts.labels))),
+        spacing_mm=parts.spacing_mm,
+        geometry=parts.geometry,
+    )
+
+
+def read_parts(dataset: Dataset, case: Case, report: Report) -> Parts:
+    """Read what can be read of a case; `report` hears of everything that breaks the data set's promise."""
+    return READERS[dataset.reader][0](dataset, case, report)
 
 
 def read_shape(dataset: Dataset, case: Case) -> tuple[int, int, int]:
@@ -37,75 +65,86 @@ def read_shape(dataset: Dataset, case: Case) -> tuple[int, int, int]:
     return READERS[dataset.reader][1](dataset, case)
 
 
-def _read_nifti(dataset: Dataset, case: Case) -> Scan:
-    target = nifti.read(case.target[0])
-    volumes = [nifti.read(path) for path in case.images]
-    for path, volume in zip(case.images, volumes, strict=True):
-        if volume.voxels.shape != target.voxels.shape:
-            raise DataError(
-                f"{path}: shape {_xyz(volume)} differs from that of {case.target[0].name}, {_xyz(target)} "
-                "(x y z, RAS); expected one grid per case"
-            )
-        if not np.allclose(volume.affine, target.affine, rtol=0, atol=AFFINE_TOLERANCE_MM):
-            raise DataError(
-                f"{path}: spacing, axes or origin differ from those of {case.target[0].name}; "
-                "expected one grid per case"
-            )
-    return Scan(
-        images=tuple(volume.voxels for volume in volumes),
-        target=_target(dataset, case.target[0], target.voxels),
-        numbers=tuple(range(len(target.voxels))),
-        spacing_mm=target.spacing_mm,
-        geometry=volumes[0].geometry,
+def _refuse(path: Path, message: str) -> NoReturn:
+    raise DataError(f"{path}: {message}")
+
+
+def _attempt(report: Report, path: Path, reader: Callable[[Path], Content]) -> Content | None:
+    """What the reader makes of the file; None after a report of its error."""
+    try:
+        return reader(path)
+    except DataError as error:
+        report(path, str(error).removeprefix(f"{path}: "))
+        return None
+
+
+def _read_nifti(dataset: Dataset, case: Case, report: Report) -> Parts:
+    paths = (*case.target, *case.images)
+    target, *volumes = [_attempt(report, path, nifti.read) for path in paths]
+    known = [(path, volume) for path, volume in zip(paths, (target, *volumes), strict=True) if volume is not None]
+    for path, volume in known[1:]:
+        _compare(path, volume, *known[0], report)
+    if target is not None:
+        _check_labels(dataset, case.target[0], target.voxels, report)
+    return Parts(
+        images=tuple(None if volume is None else volume.voxels for volume in volumes),
+        labels=None if target is None else target.voxels,
+        spacing_mm=known[0][1].spacing_mm if known else None,
+        geometry=None if volumes[0] is None else volumes[0].geometry,
     )
+
+
+def _compare(path: Path, volume: nifti.Volume, other: Path, reference: nifti.Volume, report: Report) -> None:
+    if volume.voxels.shape != reference.voxels.shape:
+        report(
+            path,
+            f"shape {_xyz(volume)} differs from that of {other.name}, {_xyz(reference)} "
+            "(x y z, RAS); expected one grid per case",
+        )
+    elif not np.allclose(volume.affine, reference.affine, rtol=0, atol=AFFINE_TOLERANCE_MM):
+        report(path, f"spacing, axes or origin differ from those of {other.name}; expected one grid per case")
 
 
 def _read_nifti_shape(_: Dataset, case: Case) -> tuple[int, int, int]:
     return nifti.read_shape(case.target[0])
 
 
-def _read_tiff_slices(dataset: Dataset, case: Case) -> Scan:
-    images = _stack(case.images, len(dataset.modalities))
-    masks = _stack(case.target, 1)
-    if masks.shape != images.shape[:3]:
-        raise DataError(
-            f"{case.target[0]}: mask of {masks.shape[1:]} pixels, slice of {images.shape[1:3]}; expected the same"
-        )
-    for path, mask in zip(case.target, masks, strict=True):
-        _target(dataset, path, mask)
-    return Scan(
-        images=tuple(np.moveaxis(images, -1, 0)),
-        target=np.isin(masks, dataset.target_labels),
-        numbers=case.numbers,
-        spacing_mm=None,
-        geometry=None,
-    )
+def _read_tiff_slices(dataset: Dataset, case: Case, report: Report) -> Parts:
+    channels = len(dataset.modalities)
+    images, masks = _stack(case.images, channels, report), _stack(case.target, 1, report)
+    if images is not None and masks is not None and masks.shape != images.shape[:3]:
+        message = f"mask of {masks.shape[1:]} pixels, slice of {images.shape[1:3]}; expected the same"
+        report(case.target[0], message)
+    for path, mask in zip(case.target, masks if masks is not None else (), strict=masks is not None):
+        _check_labels(dataset, path, mask, report)
+    split = (None,) * channels if images is None else tuple(np.moveaxis(images, -1, 0))
+    return Parts(images=split, labels=masks)
 
 
 def _read_tiff_shape(dataset: Dataset, case: Case) -> tuple[int, int, int]:
     return len(case.images), *tiff.read_shape(case.images[0], len(dataset.modalities))
 
 
-def _stack(paths: tuple[Path, ...], channels: int) -> np.ndarray:
-    slices = [tiff.read(path, channels) for path in paths]
-    for path, pixels in zip(paths, slices, strict=True):
-        if pixels.shape != slices[0].shape:
-            raise DataError(
-                f"{path}: {pixels.shape[:2]} pixels, {paths[0].name} has {slices[0].shape[:2]}; "
-                "expected one size per case"
-            )
-    return np.stack(slices)
+def _stack(paths: tuple[Path, ...], channels: int, report: Report) -> np.ndarray | None:
+    """The slices d h w (c), if all can be read and are of one size."""
+    slices = [_attempt(report, path, lambda path: tiff.read(path, channels)) for path in paths]
+    read = [(path, pixels) for path, pixels in zip(paths, slices, strict=True) if pixels is not None]
+    odd = [(path, pixels) for path, pixels in read if pixels.shape != read[0][1].shape]
+    for path, pixels in odd:
+        first, shape = read[0][0].name, read[0][1].shape[:2]
+        report(path, f"{pixels.shape[:2]} pixels, {first} has {shape}; expected one size per case")
+    return np.stack([pixels for _, pixels in read]) if read and not odd and len(read) == len(paths) else None
 
 
-def _target(dataset: Dataset, path: Path, labels: np.ndarray) -> np.ndarray:
-    """Which voxels are the target. Raises `DataError` for labels outside the data set's."""
+def _check_labels(dataset: Dataset, path: Path, labels: np.ndarray, report: Report) -> None:
+    """Report labels that are not the data set's."""
     found = {0} | {value.item() for value in np.unique(labels[labels != 0])}  # mostly zeros: sort the rest alone
     if not found <= set(dataset.labels):
-        raise DataError(
-            f"{path}: label values {_set(found)}, expected a subset of {_set(dataset.labels)}; "
-            f"is this the raw {dataset.title} segmentation?"
+        report(
+            path,
+            f"label values {_set(found)}, expected a subset of {_set(dataset.labels)}; "
+            f"is this the raw {dataset.title} segmentation?",
         )
-    return np.isin(labels, dataset.target_labels)
 
 
 def _set(values: set[float] | tuple[int, ...]) -> str:
@@ -117,7 +156,9 @@ def _xyz(volume: nifti.Volume) -> tuple[int, ...]:
     return volume.voxels.shape[::-1]
 
 
-READERS: dict[str, tuple[Callable[[Dataset, Case], Scan], Callable[[Dataset, Case], tuple[int, int, int]]]] = {
+Read = Callable[[Dataset, Case, Report], Parts]
+ReadShape = Callable[[Dataset, Case], tuple[int, int, int]]
+READERS: dict[str, tuple[Read, ReadShape]] = {
     "nifti": (_read_nifti, _read_nifti_shape),
     "tiff_slices": (_read_tiff_slices, _read_tiff_shape),
 }

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pam.datasets.dataset import DATASETS, Case, Dataset
-from pam.errors import DataError, StudyError
+from pam.datasets.dataset import DATASETS, Case, Dataset, Problem
+from pam.errors import StudyError
 from pam.study import Recipe
 
 MODALITIES = ("T1", "T2", "T1ce", "FLAIR")
@@ -103,28 +103,34 @@ def describe(
 
 
 def find(layout: Layout, source: Path) -> list[Case]:
-    """Every case folder of the layout. Raises `DataError` if one lacks a file."""
+    """Every case folder of the layout, with the problems of its files' names."""
     folders = [folder for name in layout.subfolders for folder in sorted((source / name).glob("*"))]
     matches = [(folder, re.fullmatch(layout.case, folder.name)) for folder in folders if folder.is_dir()]
-    return [
-        Case(
-            case=folder.name,
-            patient=match["patient"],
-            images=tuple(_file(folder, ending) for ending in layout.files),
-            target=(_file(folder, layout.mask),),
-        )
-        for folder, match in matches
-        if match
+    return [_case(layout, folder, match["patient"]) for folder, match in matches if match]
+
+
+def _case(layout: Layout, folder: Path, patient: str) -> Case:
+    there = sorted(path.name for path in folder.iterdir())
+    endings = (*layout.files, layout.mask)
+    named = {ending: [f"{folder.name}{ending}{suffix}" for suffix in SUFFIXES] for ending in endings}
+    files, problems = [], []
+    for names in named.values():
+        found = [name for name in names if name in there]
+        files.append(folder / (found or names)[0])
+        if len(found) > 1:
+            message = f"both {found[0]} and {found[1]}; expected one of them, remove the other"
+            problems.append(Problem(path=folder, message=message))
+        if not found:
+            message = (
+                f"{names[0]} is missing; found {', '.join(there) or 'nothing'}; restore the file or remove the case"
+            )
+            problems.append(Problem(path=files[-1], message=message))
+    expected = {name for names in named.values() for name in names}
+    problems += [
+        Problem(path=folder / name, message="no modality of this data set; it is not read", warning=True)
+        for name in there
+        if name.endswith(SUFFIXES) and name not in expected
     ]
-
-
-def _file(folder: Path, ending: str) -> Path:
-    """The one file of a case folder with this ending, compressed or not."""
-    stem = f"{folder.name}{ending}"
-    found = [path for path in (folder / f"{stem}{suffix}" for suffix in SUFFIXES) if path.exists()]
-    if len(found) > 1:
-        raise DataError(f"{folder}: both {found[0].name} and {found[1].name}; expected one of them, remove the other")
-    if not found:
-        there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-        raise DataError(f"{folder}: {stem}.nii.gz is missing; found {there}; restore the file or remove the case")
-    return found[0]
+    return Case(
+        case=folder.name, patient=patient, images=tuple(files[:-1]), target=(files[-1],), problems=tuple(problems)
+    )

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pam.errors import DataError
 from pam.registry import Registry
 from pam.study import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is wrong with a file or a folder. A warning keeps no case out of a store."""
+
+    path: Path
+    message: str  # one line: what was found, what was expected, what to do
+    warning: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +31,15 @@ class Case:
     images: tuple[Path, ...]  # reader "nifti": one per modality; reader "tiff_slices": one per slice
     target: tuple[Path, ...]  # reader "nifti": one; reader "tiff_slices": one per slice
     numbers: tuple[int, ...] = ()  # slices' numbers in the source, where they are not simply 0, 1, 2 …
+    problems: tuple[Problem, ...] = ()  # seen without opening a file; a missing file is still named above
 
     @property
     def files(self) -> tuple[Path, ...]:
         return self.images + self.target
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if not problem.warning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +66,22 @@ class Dataset:
         return self.write_source is not None
 
     def find_cases(self, source: Path) -> list[Case]:
-        """Every case of the source folder, sorted by name.
+        """Every case of the source folder, sorted by name. Raises `DataError` for the first error of a case."""
+        cases = self.find_all(source)
+        for case in cases:
+            for problem in case.errors:
+                raise DataError(f"{problem.path}: {problem.message}")
+        return cases
 
-        Raises `DataError` if there is none, if two share a name, or if a case lacks a file.
-        """
+    def find_all(self, source: Path) -> list[Case]:
+        """As `find_cases`, with the cases that have problems. Raises `DataError` only if there is no case at all."""
         if not source.is_dir():
             raise DataError(f"{source}: no such folder; expected {self.expects}")
         cases = sorted(self.find(source), key=lambda case: case.case)
         if not cases:
             raise DataError(f"{source}: no case of {self.title} found; expected {self.expects}")
-        for one, other in itertools.pairwise(cases):
-            if one.case == other.case:
-                raise DataError(f"{source}: two cases named {one.case!r}; expected each name once")
-        return cases
+        names = Counter(case.case for case in cases)
+        return [case if names[case.case] == 1 else _named_again(source, case) for case in cases]
 
     def preparation(self) -> dict[str, Any]:
         """All of this description that changes what a slice store holds."""
@@ -76,6 +93,11 @@ class Dataset:
             "zero_outside": self.zero_outside,
             "size": list(self.size) if self.size else None,
         }
+
+
+def _named_again(source: Path, case: Case) -> Case:
+    again = Problem(path=source, message=f"two cases named {case.case!r}; expected each name once")
+    return replace(case, problems=(*case.problems, again))
 
 
 DATASETS: Registry[Dataset] = Registry("data set")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pam.datasets.dataset import DATASETS, Case, Dataset
-from pam.errors import DataError
+from pam.datasets.dataset import DATASETS, Case, Dataset, Problem
 from pam.study import Recipe
 
 FOLDER = re.compile(r"(?P<patient>TCGA_[^_]+_[^_]+)_\d+")  # the rest is the scan's date
@@ -37,33 +36,47 @@ def lgg() -> Dataset:
 
 
 def find(source: Path) -> list[Case]:
-    """Every patient's folder. Raises `DataError` for a slice without mask, a mask without slice, or an unknown name."""
+    """Every patient's folder, with the problems of its files' names."""
     matches = [(folder, FOLDER.fullmatch(folder.name)) for folder in sorted(source.glob("*")) if folder.is_dir()]
     return [_case(folder, match["patient"]) for folder, match in matches if match]
 
 
 def _case(folder: Path, patient: str) -> Case:
-    numbered = {_number(path): path for path in folder.glob("*.tif") if not path.stem.endswith(MASK)}
+    """Slices in the order of their numbers; one without mask is a problem, and so is a mask without slice."""
     masks = {path.name for path in folder.glob(f"*{MASK}.tif")}
-    if not numbered:
-        raise DataError(f"{folder}: no slice; expected {folder.name}_1.tif, {folder.name}_2.tif …")
-    numbers = tuple(sorted(numbered))
-    images = tuple(numbered[number] for number in numbers)
-    targets = tuple(path.with_name(f"{path.stem}{MASK}.tif") for path in images)
-    for image, target in zip(images, targets, strict=True):
-        if target.name not in masks:
-            raise DataError(f"{image}: its mask {target.name} is missing; restore it or remove the slice")
-    lonely = masks - {target.name for target in targets}
-    if lonely:
-        name = min(lonely)
-        raise DataError(
-            f"{folder / name}: a mask without its slice {name.replace(MASK, '')}; restore it or remove the mask"
+    slices = [path for path in folder.glob("*.tif") if path.name not in masks]
+    numbered = sorted((number, path) for path in slices if (number := _number(path)) is not None)
+    targets = [path.with_name(f"{path.stem}{MASK}.tif") for _, path in numbered]
+    problems = [
+        Problem(path=path, message=f"no slice number in its name; expected {folder.name}_N.tif or …_N_mask.tif")
+        for path in sorted(slices)
+        if _number(path) is None
+    ]
+    problems += [
+        Problem(path=target, message=f"{path.name}: its mask {target.name} is missing; restore it or remove the slice")
+        for (_, path), target in zip(numbered, targets, strict=True)
+        if target.name not in masks
+    ]
+    problems += [
+        Problem(
+            path=folder / name,
+            message=f"a mask without its slice {name.replace(MASK, '')}; restore it or remove the mask",
         )
-    return Case(case=folder.name, patient=patient, images=images, target=targets, numbers=numbers)
+        for name in sorted(masks - {target.name for target in targets})
+    ]
+    if not slices:
+        message = f"no slice; expected {folder.name}_1.tif, {folder.name}_2.tif …"
+        problems.append(Problem(path=folder, message=message))
+    return Case(
+        case=folder.name,
+        patient=patient,
+        images=tuple(path for _, path in numbered),
+        target=tuple(targets),
+        numbers=tuple(number for number, _ in numbered),
+        problems=tuple(problems),
+    )
 
 
-def _number(path: Path) -> int:
+def _number(path: Path) -> int | None:
     number = path.stem.removeprefix(f"{path.parent.name}_")
-    if not number.isdecimal():
-        raise DataError(f"{path}: no slice number in its name; expected {path.parent.name}_N.tif or …_N_mask.tif")
-    return int(number)
+    return int(number) if number.isdecimal() else None

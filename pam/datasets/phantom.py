@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from pam.datasets import brats
+from pam.datasets.brats import BRATS_2018, describe
 from pam.datasets.dataset import DATASETS, Dataset
 from pam.study import Recipe
 
@@ -39,10 +39,10 @@ TEXTURE = 60.0
 @DATASETS.register
 def phantom(*, target: str = "et") -> Dataset:
     """Phantom patients in the BRATS 2018 layout, small enough to train on within seconds."""
-    return brats.describe(
+    return describe(
         "phantom",
         "BRATS-like phantom",
-        brats.BRATS_2018,
+        BRATS_2018,
         "no folder (the phantom makes its own), or one made by pam.datasets.phantom.write_tree",
         target=target,
         size=SIZE,
@@ -61,9 +61,9 @@ def write_tree(folder: Path, *, patients: int = PATIENTS, seed: int = 0, shape: 
         images, labels = make_patient(np.random.default_rng([seed, number]), shape)
         path = folder / "HGG" / case
         path.mkdir(parents=True)
-        for ending, voxels in zip(brats.BRATS_2018.files, images, strict=True):
+        for ending, voxels in zip(BRATS_2018.files, images, strict=True):
             _write(path / f"{case}{ending}.nii.gz", voxels.astype(np.int16))
-        _write(path / f"{case}{brats.BRATS_2018.mask}.nii.gz", labels)
+        _write(path / f"{case}{BRATS_2018.mask}.nii.gz", labels)
 
 
 def make_patient(generator: np.random.Generator, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
