@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["DO_NOT_TRACK"] = "true"  # MLflow would report its use
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Ray keeps to the loopback address, on Linux too; else it looks for the machine's own, and says so where there is none.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a benchmark asks for its threads itself
 
 
