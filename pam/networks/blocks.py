@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pam.networks.convolution import DilatedDepthwise, StridedPointwise
+
 Block = Callable[[int, int, int], nn.Module]  # (in_channels, out_channels, stride) → module
 
 
@@ -74,6 +76,9 @@ def conv3x3(
     in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, depthwise: bool = False
 ) -> nn.Conv2d:
     """3×3 convolution without bias that keeps the size (at stride 1)."""
+    if depthwise and dilation > 1:
+        assert in_channels == out_channels and stride == 1, "a dilated depth-wise convolution keeps channels and size"
+        return DilatedDepthwise(in_channels, dilation)
     groups = in_channels if depthwise else 1
     return nn.Conv2d(
         in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, groups=groups, bias=False
@@ -82,7 +87,9 @@ def conv3x3(
 
 def conv1x1(in_channels: int, out_channels: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
     """1×1 convolution; with a stride it looks at every stride-th position only."""
-    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=bias)
+    if stride > 1:
+        return StridedPointwise(in_channels, out_channels, stride, bias=bias)
+    return nn.Conv2d(in_channels, out_channels, 1, bias=bias)
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
