@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from pam.metrics import DISTANCES, score, score_slices
+from pam.metrics import DIAGONAL, DISTANCES, SURFACE_DICE, TOLERANCE, score, score_slices
 from pam.train import autocast
 
 if TYPE_CHECKING:  # scoring needs torch, numpy and scipy only
@@ -37,7 +37,7 @@ def evaluate(
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Score every slice and every case of the patients; (per-slice rows, per-case rows).
 
-    A slice's `hd95_px` is in pixels, a case's `hd95_mm` in mm: NaN where the source does not tell its spacing.
+    A slice's distances are in pixels (`hd95_px`), a case's in mm (`hd95_mm`): NaN where the source tells no spacing.
     """
     slices, cases = [], []
     index = store.index
@@ -47,12 +47,14 @@ def evaluate(
         target = store.masks[where] > 0
         names = {"patient": patient, "case": case}
         for number, scores in zip(rows.slice, score_slices(prediction, target), strict=True):
-            slices.append({**names, "slice": number, **_in_unit(scores, "px")})
+            slices.append({**names, "slice": number, **in_unit(scores, "px")})
         spacing = tuple(rows[["spacing_d", "spacing_h", "spacing_w"]].iloc[0])
-        cases.append({**names, "slices": len(rows), **_in_unit(score(prediction, target, spacing), "mm")})
+        cases.append({**names, "slices": len(rows), **in_unit(score(prediction, target, spacing), "mm")})
     return slices, cases
 
 
-def _in_unit(scores: dict[str, object], unit: str) -> dict[str, object]:
-    """The scores, distances named with their unit."""
-    return {f"{name}_{unit}" if name in DISTANCES else name: value for name, value in scores.items()}
+def in_unit(scores: Mapping[str, object], unit: str) -> dict[str, object]:
+    """The scores as the ledger's columns: distances named with their unit, surface Dice with its tolerance, too."""
+    named = {name: f"{name}_{unit}" for name in (*DISTANCES, DIAGONAL)}
+    named[SURFACE_DICE] = f"{SURFACE_DICE}_{TOLERANCE:g}{unit}"
+    return {named.get(name, name): value for name, value in scores.items()}

@@ -33,8 +33,8 @@ class Entry:
 
     cell        the `pam.study.Cell` as plain data, its id included
     provenance  where the result came from: git_commit, versions, device, parameters, data, …
-    slices      one row per test slice: patient, case, slice, `pam.metrics.SCORES` with hd95 as hd95_px
-    cases       one row per test case: patient, case, `pam.metrics.SCORES` with hd95 as hd95_mm
+    slices      one row per test slice: patient, case, slice, `pam.metrics.SCORES` named by `pam.evaluate.in_unit` (px)
+    cases       one row per test case: patient, case, slices, the same scores (mm)
     epochs      one row per epoch: epoch, loss, seconds
     """
 
@@ -92,20 +92,33 @@ def read_provenance(cell_id: str) -> dict[str, Any]:
     return provenance
 
 
-def read_many(ids: Iterable[str], table: str = "slices", columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_many(
+    ids: Iterable[str],
+    table: str = "slices",
+    columns: Sequence[str] | None = None,
+    later: Sequence[str] = (),
+) -> pd.DataFrame:
     """One table of several cells, below each other in the order of `ids`, with a categorical column `cell_id`.
 
-    `columns` limits what is kept. Raises `ResultsError` for a cell without an entry or with a damaged one.
+    `columns` limits what is kept. `later` names columns kept besides that older entries lack: they are NaN there, and
+    `lacking` tells in which. Raises `ResultsError` for a cell without an entry or with a damaged one.
     """
     assert table in TABLES, f"no table {table!r}; there are {TABLES}"
     parts = []
     for cell_id in ids:
-        part = _table(cell_id, _document(cell_id), table, columns)
+        part = _table(cell_id, _document(cell_id), table, columns, later)
         codes = pa.array(np.zeros(part.num_rows, dtype=np.int32))
         parts.append(part.add_column(0, "cell_id", pa.DictionaryArray.from_arrays(codes, pa.array([cell_id]))))
     assert parts, "read_many needs at least one cell id"
     frame: pd.DataFrame = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().to_pandas()
     return frame
+
+
+def lacking(ids: Iterable[str], table: str, columns: Iterable[str]) -> dict[str, list[str]]:
+    """Column → the cells whose entries were written before it was stored; columns that all have are left out."""
+    stored = {cell_id: set(pq.read_schema(folder(cell_id) / f"{table}.parquet").names) for cell_id in ids}
+    absent = {name: [cell_id for cell_id, names in stored.items() if name not in names] for name in columns}
+    return {name: cells for name, cells in absent.items() if cells}
 
 
 def remove(cell_id: str) -> None:
@@ -155,16 +168,27 @@ def _document(cell_id: str) -> dict[str, Any]:
     return document  # type: ignore[no-any-return]
 
 
-def _table(cell_id: str, document: dict[str, Any], name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def _table(
+    cell_id: str,
+    document: dict[str, Any],
+    name: str,
+    columns: Sequence[str] | None = None,
+    later: Sequence[str] = (),
+) -> pa.Table:
     path = folder(cell_id) / f"{name}.parquet"
     if not path.is_file():
         raise ResultsError(_damaged(path, "missing"))
     if _sha256(path) != document["tables"].get(name, {}).get("sha256"):
         raise ResultsError(_damaged(path, "its checksum differs from the one in cell.json"))
-    lacking = set(columns or ()) - set(pq.read_schema(path).names)
-    if lacking:
-        raise ResultsError(_damaged(path, f"no column {min(lacking)!r}"))
-    return pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None)
+    stored = pq.read_schema(path).names
+    absent = set(columns or ()) - set(stored)
+    if absent:
+        raise ResultsError(_damaged(path, f"no column {min(absent)!r}"))
+    kept = stored if columns is None else [*columns, *(column for column in later if column in stored)]
+    table = pq.read_table(path, columns=kept, partitioning=None)
+    for column in set(later) - set(stored):
+        table = table.append_column(column, pa.array(np.full(table.num_rows, np.nan)))
+    return table if columns is None else table.select([*columns, *later])
 
 
 def _damaged(path: Path, found: str) -> str:

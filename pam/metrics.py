@@ -1,14 +1,15 @@
 """Scores of binary masks: counts, overlaps, rates and surface distances. Needs numpy and scipy only.
 
-Undefined values are NaN, never a number made up by an epsilon. Which are defined in which state:
+Undefined values are NaN, never a number made up by an epsilon. Which are defined, by where the masks have pixels:
 
-| state         | prediction | target    | iou_foreground, iou, dice | precision | recall, fn_rate | hd95    |
-|---------------|------------|-----------|---------------------------|-----------|-----------------|---------|
-| `both`        | non-empty  | non-empty | defined                   | defined   | defined         | defined |
-| `miss`        | empty      | non-empty | defined (the first, Dice: 0) | NaN    | defined (0, 1)  | NaN     |
-| `false_alarm` | non-empty  | empty     | defined (the first, Dice: 0) | 0      | NaN             | NaN     |
-| `both_empty`  | empty      | empty     | NaN                       | NaN       | NaN             | NaN     |
+| state         | prediction | target | iou_foreground, iou, dice | precision | recall, fn_rate | distances | surface |
+|---------------|------------|--------|---------------------------|-----------|-----------------|-----------|---------|
+| `both`        | some       | some   | defined                   | defined   | defined         | defined   | defined |
+| `miss`        | none       | some   | defined (the first, Dice: 0) | NaN    | defined (0, 1)  | NaN       | 0       |
+| `false_alarm` | some       | none   | defined (the first, Dice: 0) | 0      | NaN             | NaN       | 0       |
+| `both_empty`  | none       | none   | NaN                       | NaN       | NaN             | NaN       | NaN     |
 
+Distances and surface Dice are NaN, too, where the spacing is unknown (NaN).
 `iou_background` and `fp_rate` are defined in all four, except where no background is left: `iou_background` (and so
 `iou`) is NaN where both masks fill the whole array, `fp_rate` where the target does.
 """
@@ -28,8 +29,11 @@ Counts = NDArray[np.int64]
 STATES = ("both", "miss", "false_alarm", "both_empty")
 COUNTS = ("tp", "fp", "fn", "tn", "target_size", "predicted_size")
 RATIOS = ("iou_foreground", "iou_background", "iou", "dice", "precision", "recall", "fp_rate", "fn_rate")
-DISTANCES = ("hd95",)
-SCORES = ("state", *COUNTS, *RATIOS, *DISTANCES)
+DISTANCES = ("hd95", "hd95_directed", "hausdorff", "assd")
+SURFACE_DICE = "surface_dice"
+DIAGONAL = "diagonal"
+SCORES = ("state", *COUNTS, *RATIOS, *DISTANCES, SURFACE_DICE, DIAGONAL)
+TOLERANCE = 1.0  # of surface Dice, in the spacing's unit: one pixel of a slice, one millimetre of a volume
 
 
 def score(prediction: Mask, target: Mask, spacing_mm: Sequence[float]) -> dict[str, object]:
@@ -41,25 +45,28 @@ def score(prediction: Mask, target: Mask, spacing_mm: Sequence[float]) -> dict[s
     dice            2 tp / (2 tp + fp + fn)
     precision       tp / (tp + fp); recall: tp / (tp + fn)
     fp_rate         fp / (fp + tn); fn_rate: fn / (fn + tp)
-    hd95            see `hd95`, in the unit of `spacing_mm`
+    hd95            95th percentile of the pooled surface distances (MedPy's definition)
+    hd95_directed   the larger of the two directed 95th percentiles (MONAI, Metrics Reloaded)
+    hausdorff       the largest surface distance; assd: the mean of the pooled ones (average symmetric)
+    surface_dice    share of both borders' pixels within `TOLERANCE` of the other border (Nikolov et al. 2018, counting
+                    border pixels instead of surface areas, as MONAI does)
+    diagonal        of the array, from outer corner to outer corner: no score, but what a protocol may give a miss
+
+    Distances, tolerance and diagonal are in the unit of `spacing_mm`.
 
     Raises `ValueError` for masks that are not boolean, shapes that differ, or a spacing that does not fit them.
     """
     _check(prediction, target, spacing_mm)
     columns = _columns(*_confusion(prediction[None], target[None]))
-    distance = hd95(prediction, target, spacing_mm)
-    return {name: values[0] for name, values in columns.items()} | {"hd95": distance}
+    return {name: values[0] for name, values in columns.items()} | _surface_scores(prediction, target, spacing_mm)
 
 
 def score_slices(prediction: Mask, target: Mask, spacing: Sequence[float] = (1.0, 1.0)) -> list[dict[str, object]]:
     """`score` of each slice of two stacks (n h w): n dictionaries. The default spacing gives distances in pixels."""
     _check(prediction, target, (1.0, *spacing))
     columns = _columns(*_confusion(prediction, target))
-    columns["hd95"] = [
-        hd95(prediction[i], target[i], spacing) if state == "both" else math.nan
-        for i, state in enumerate(columns["state"])
-    ]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [row | _surface_scores(p, t, spacing) for row, p, t in zip(rows, prediction, target, strict=True)]
 
 
 def hd95(prediction: Mask, target: Mask, spacing_mm: Sequence[float]) -> float:
@@ -71,6 +78,24 @@ def hd95(prediction: Mask, target: Mask, spacing_mm: Sequence[float]) -> float:
     if distances is None:
         return math.nan
     return float(np.percentile(np.concatenate(distances), 95))
+
+
+def _surface_scores(prediction: Mask, target: Mask, spacing: Sequence[float]) -> dict[str, object]:
+    """`DISTANCES`, surface Dice and diagonal of one pair."""
+    diagonal = math.hypot(*np.multiply(prediction.shape, spacing).tolist())
+    distances = surface_distances(prediction, target, spacing)
+    if distances is None:
+        one_empty = bool(prediction.any() != target.any()) and not math.isnan(diagonal)
+        return {**dict.fromkeys(DISTANCES, math.nan), SURFACE_DICE: 0.0 if one_empty else math.nan, DIAGONAL: diagonal}
+    pooled = np.concatenate(distances)
+    return {
+        "hd95": float(np.percentile(pooled, 95)),
+        "hd95_directed": max(float(np.percentile(directed, 95)) for directed in distances),
+        "hausdorff": float(pooled.max()),
+        "assd": math.fsum(pooled.tolist()) / len(pooled),
+        SURFACE_DICE: float(np.mean(pooled <= TOLERANCE)),
+        DIAGONAL: diagonal,
+    }
 
 
 def surface_distances(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from pam import ledger
 from pam.errors import ResultsError
+from pam.evaluate import in_unit
 from pam.metrics import score, score_slices
 
 
@@ -22,13 +24,16 @@ def entry(cell_id: str = "0123abcd", seed: int = 0, slices: int = 9) -> ledger.E
         np.random.default_rng(seed).random((2, slices, 6, 6)) < np.linspace(0, 0.6, slices)[:, None, None]
     )
     names = {"patient": f"patient {seed}", "case": f"case {seed}"}
-    rows = [{**names, "slice": number, **scores} for number, scores in enumerate(score_slices(prediction, target))]
-    case = {**names, **score(prediction, target, (5.0, 1.0, math.nan))}
+    rows = [
+        {**names, "slice": number, **in_unit(scores, "px")}
+        for number, scores in enumerate(score_slices(prediction, target))
+    ]
+    case = {**names, **in_unit(score(prediction, target, (5.0, 1.0, math.nan)), "mm")}
     return ledger.Entry(
         cell={"id": cell_id, "label": "unet – 3×3", "options": {"width": 8}},
         provenance={"git_commit": "e15de6a", "parameters": 12},
-        slices=pd.DataFrame(rows).rename(columns={"hd95": "hd95_px"}),
-        cases=pd.DataFrame([case]).rename(columns={"hd95": "hd95_mm"}),
+        slices=pd.DataFrame(rows),
+        cases=pd.DataFrame([case]),
         epochs=pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25], "seconds": [1.5, 1.0]}),
     )
 
@@ -164,3 +169,14 @@ def test_a_column_that_no_table_has_is_an_error() -> None:
     ledger.write(entry())
     with pytest.raises(ResultsError, match="no column 'hd100'"):
         ledger.read_many(["0123abcd"], columns=["hd100"])
+
+
+def test_an_entry_from_before_a_score_was_stored_still_reads_and_is_named() -> None:
+    older = entry("older")
+    ledger.write(replace(older, cases=older.cases.drop(columns="assd_mm")))
+    ledger.write(entry("newer", seed=1))
+    both = ledger.read_many(["older", "newer"], "cases", ["patient"], later=["assd_mm", "diagonal_mm"])
+    assert list(both.columns) == ["cell_id", "patient", "assd_mm", "diagonal_mm"]
+    assert math.isnan(both.assd_mm.iloc[0])
+    assert ledger.lacking(["older", "newer"], "cases", ["assd_mm", "diagonal_mm"]) == {"assd_mm": ["older"]}
+    assert "assd_mm" not in ledger.read("older").cases

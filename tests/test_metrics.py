@@ -1,4 +1,4 @@
-"""Scores against values worked out by hand, brute force, SciPy and MedPy."""
+"""Scores against values worked out by hand, brute force, SciPy, MedPy and MONAI."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose
 from scipy import ndimage
 
-from pam.metrics import RATIOS, SCORES, STATES, hd95, score, score_slices, surface_distances
+from pam.metrics import DISTANCES, RATIOS, SCORES, STATES, hd95, score, score_slices, surface_distances
 
 PIXELS = (1.0, 1.0)
 
@@ -38,16 +38,27 @@ def border_by_definition(pixels: np.ndarray) -> list[tuple[int, ...]]:
     return border
 
 
-def hd95_by_definition(prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> float:
+def percentile_95(distances: list[float]) -> float:
+    ordered, rank = sorted(distances), 0.95 * (len(distances) - 1)
+    low = math.floor(rank)
+    high = min(low + 1, len(distances) - 1)
+    return ordered[low] + (rank - low) * (ordered[high] - ordered[low])
+
+
+def surface_scores_by_definition(
+    prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]
+) -> dict[str, float]:
     first = [np.multiply(p, spacing) for p in border_by_definition(prediction)]
     second = [np.multiply(p, spacing) for p in border_by_definition(target)]
-    pooled = [min(math.dist(p, q) for q in second) for p in first] + [
-        min(math.dist(p, q) for q in first) for p in second
-    ]
-    ordered, rank = sorted(pooled), 0.95 * (len(pooled) - 1)
-    low = math.floor(rank)
-    high = min(low + 1, len(pooled) - 1)
-    return ordered[low] + (rank - low) * (ordered[high] - ordered[low])
+    forth = [min(math.dist(p, q) for q in second) for p in first]
+    back = [min(math.dist(p, q) for q in first) for p in second]
+    return {
+        "hd95": percentile_95(forth + back),
+        "hd95_directed": max(percentile_95(forth), percentile_95(back)),
+        "hausdorff": max(forth + back),
+        "assd": sum(forth + back) / len(forth + back),
+        "surface_dice": sum(distance <= 1 for distance in forth + back) / len(forth + back),
+    }
 
 
 def hd95_by_scipy(prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> float:
@@ -123,7 +134,8 @@ def test_each_state_leaves_undefined_what_the_table_in_the_docstring_says(state:
     scores = score(prediction, target, PIXELS)
     assert scores["state"] == state
     assert_allclose([scores[name] for name in RATIOS], expected)
-    assert math.isnan(scores["hd95"]) == (state != "both")
+    assert all(math.isnan(scores[name]) == (state != "both") for name in DISTANCES)
+    assert_allclose(scores["surface_dice"], {"both": 1, "both_empty": N}.get(state, 0))
 
 
 def test_full_masks_leave_the_background_undefined() -> None:
@@ -134,8 +146,13 @@ def test_full_masks_leave_the_background_undefined() -> None:
 
 
 @pytest.mark.parametrize(("prediction", "target", "spacing"), PAIRS)
-def test_hd95_agrees_with_brute_force(prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> None:
-    assert_allclose(hd95(prediction, target, spacing), hd95_by_definition(prediction, target, spacing), rtol=1e-12)
+def test_surface_scores_agree_with_brute_force(
+    prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]
+) -> None:
+    scores = score(prediction, target, spacing)
+    for name, expected in surface_scores_by_definition(prediction, target, spacing).items():
+        assert_allclose(scores[name], expected, rtol=1e-12, err_msg=name)
+    assert scores["hd95"] == hd95(prediction, target, spacing)
 
 
 @pytest.mark.parametrize(("prediction", "target", "spacing"), PAIRS)
@@ -146,7 +163,49 @@ def test_hd95_agrees_with_scipy(prediction: np.ndarray, target: np.ndarray, spac
 @pytest.mark.parametrize(("prediction", "target", "spacing"), PAIRS)
 def test_hd95_agrees_with_medpy(prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> None:
     medpy = pytest.importorskip("medpy.metric.binary")
-    assert_allclose(hd95(prediction, target, spacing), medpy.hd95(prediction, target, spacing), rtol=1e-12)
+    scores = score(prediction, target, spacing)
+    assert_allclose(scores["hd95"], medpy.hd95(prediction, target, spacing), rtol=1e-12)
+    assert_allclose(scores["hausdorff"], medpy.hd(prediction, target, spacing), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("prediction", "target", "spacing"), PAIRS)
+def test_directed_hd95_and_surface_scores_agree_with_monai(
+    prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]
+) -> None:
+    metrics = pytest.importorskip("monai.metrics")
+    torch = pytest.importorskip("torch")
+    pair = [torch.from_numpy(np.array(pixels))[None, None] for pixels in (prediction, target)]
+    scores = score(prediction, target, spacing)
+    found = {
+        "hd95_directed": metrics.compute_hausdorff_distance(*pair, percentile=95, spacing=spacing),
+        "hausdorff": metrics.compute_hausdorff_distance(*pair, spacing=spacing),
+        "assd": metrics.compute_average_surface_distance(*pair, symmetric=True, spacing=spacing),
+        "surface_dice": metrics.compute_surface_dice(*pair, [1.0], spacing=spacing),
+    }
+    for name, expected in found.items():
+        assert_allclose(scores[name], expected.item(), rtol=1e-6, err_msg=name)  # MONAI computes in float32
+
+
+def test_the_two_definitions_of_hd95_differ_where_one_mask_has_an_island() -> None:
+    scores = score(
+        mask("#...................", "#..................."),
+        mask("#..................#", "#..................."),
+        PIXELS,
+    )
+    assert scores["hd95"] == pytest.approx(19 * 0.8)  # of 0 0 0 0 19: rank 3.8
+    assert scores["hd95_directed"] == pytest.approx(19 * 0.9)  # of 0 0 19: rank 1.9
+
+
+def test_surface_dice_counts_border_pixels_within_one_unit() -> None:
+    prediction, target = mask("#....", "....."), mask("#....", "...#.")
+    assert score(prediction, target, PIXELS)["surface_dice"] == 2 / 3
+    assert score(prediction, target, (0.3, 0.3))["surface_dice"] == 1
+
+
+def test_diagonal_is_that_of_the_array_in_the_spacings_unit() -> None:
+    empty = np.zeros((155, 240, 240), bool)
+    assert score(empty, empty, (1.0, 1.0, 1.0))["diagonal"] == pytest.approx(373.13, abs=0.005)  # BraTS' penalty
+    assert math.isnan(score(mask("#"), mask("#"), (N, 1.0))["diagonal"])
 
 
 def test_surface_distances_are_directed() -> None:
@@ -161,7 +220,7 @@ def test_hd95_counts_in_millimetres() -> None:
 
 def test_hd95_of_an_unknown_spacing_is_undefined() -> None:
     scores = score(mask("#."), mask("##"), (N, 1.0))
-    assert math.isnan(scores["hd95"])
+    assert all(math.isnan(scores[name]) for name in (*DISTANCES, "surface_dice"))
     assert scores["dice"] == 2 / 3
 
 
@@ -208,7 +267,8 @@ def test_swapping_the_masks_swaps_only_what_is_directed(masks: tuple[np.ndarray,
     forth, back = score(*masks, spacing), score(*masks[::-1], spacing)
     for name in ("tp", "tn", "iou_foreground", "iou_background", "iou", "dice"):
         assert same({name: forth[name]}, {name: back[name]})
-    assert_allclose(forth["hd95"], back["hd95"])
+    for name in (*DISTANCES, "surface_dice"):
+        assert_allclose(forth[name], back[name])
     for name, other in (("fp", "fn"), ("precision", "recall"), ("target_size", "predicted_size")):
         assert same({"": forth[name]}, {"": back[other]})
 

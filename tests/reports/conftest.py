@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pam import home, ledger
+from pam.evaluate import in_unit
 from pam.metrics import score, score_slices
 from pam.study import Study
 
@@ -25,14 +26,14 @@ def scored(cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], **prov
     for patient, (prediction, target) in masks.items():
         names = {"patient": patient, "case": f"{patient} scan"}
         for number, scores in enumerate(score_slices(prediction, target)):
-            slices.append({**names, "slice": number, **scores})
-        cases.append({**names, "slices": len(target), **score(prediction, target, (1.0, 1.0, 1.0))})
+            slices.append({**names, "slice": number, **in_unit(scores, "px")})
+        cases.append({**names, "slices": len(target), **in_unit(score(prediction, target, (1.0, 1.0, 1.0)), "mm")})
     told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
     return ledger.Entry(
         cell={"id": cell_id},
         provenance={**told, "device": "cpu × 1", **provenance},
-        slices=pd.DataFrame(slices).rename(columns={"hd95": "hd95_px"}),
-        cases=pd.DataFrame(cases).rename(columns={"hd95": "hd95_mm"}),
+        slices=pd.DataFrame(slices),
+        cases=pd.DataFrame(cases),
         epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "seconds": [70.5]}),
     )
 
