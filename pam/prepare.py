@@ -6,21 +6,33 @@ import argparse
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from pam import cli
+from pam.data import store as stores
+from pam.data.check import check
+from pam.data.prepare import Progress as Progressed
 from pam.data.prepare import prepare
+from pam.data.processes import usable_cores
 from pam.data.store import Store
-from pam.datasets import DATASETS
+from pam.datasets import DATASETS, Dataset
 from pam.errors import DataError
+from pam.files import write_text
+
+Announce = Callable[[object], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare a data set, or list them all."""
+    """Prepare or check a data set, or list them all."""
     arguments = _parse(argv)
     if arguments.list:
         print("\n\n".join(map(_describe, DATASETS.names())))
@@ -28,22 +40,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dataset is None:
         raise DataError(f"no data set named; there are: {', '.join(DATASETS.names())}")
     dataset = DATASETS.build(arguments.dataset, **dict(arguments.set))
-    start = time.perf_counter()
     console = Console(highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("looking for cases", total=None)
-        store = prepare(
-            dataset,
-            arguments.source,
-            workers=arguments.workers,
-            progress=lambda what, done, total: bar.update(
-                task, description=f"{what} cases", completed=done, total=total
-            ),
-            announce=console.print,
-        )
-    console.print(_summary(store, time.perf_counter() - start))
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(task, description=f"{what} cases", completed=done, total=total)
+
+        lines = (_check if arguments.check else _prepare)(dataset, arguments, progress, console.print)
+    console.print(lines)
     return 0
+
+
+def _prepare(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce) -> str:
+    start = time.perf_counter()
+    store = prepare(
+        dataset,
+        arguments.source,
+        workers=arguments.workers,
+        progress=progress,
+        announce=announce,
+        skip_bad=arguments.skip_bad,
+    )
+    return _summary(store, time.perf_counter() - start)
+
+
+def _check(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce) -> str:
+    """Show and write the table of problems. Raises `DataError` if one is an error."""
+    if arguments.source is None:
+        raise DataError(f"--check needs a source folder (--source DIR); expected {dataset.expects}")
+    workers = arguments.workers or usable_cores()
+    checked = check(dataset, arguments.source, workers=workers, progress=partial(progress, "checking"))
+    table = checked.table
+    path = (arguments.csv or stores.folder(dataset.name) / "problems.csv").absolute()
+    write_text(path, table.to_csv(index=False))
+    if len(table):
+        announce(_rich_table(table))
+    errors = int((table.severity == "error").sum())
+    if errors:
+        raise DataError(
+            f"{arguments.source}: {errors} errors in {len(checked.bad)} of {len(checked.cases)} cases; mend them or "
+            f"leave these cases out with --skip-bad; listed in {path}"
+        )
+    return f"{len(checked.cases)} cases of {dataset.title} checked: no error, {len(table)} warnings; listed in {path}"
+
+
+def _rich_table(table: pd.DataFrame) -> Table:
+    shown = Table("severity", "case", "file", "problem", box=SIMPLE)
+    for severity, case, path, problem in table[["severity", "case", "path", "problem"]].astype(str).to_numpy():
+        shown.add_row(*map(escape, (severity, case, Path(path).name, problem)))
+    return shown
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,6 +98,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("dataset", nargs="?", help="a data set's name; see --list")
     parser.add_argument("--source", type=Path, metavar="DIR", help="the folder of its files; a phantom needs none")
     parser.add_argument("--list", action="store_true", help="list the data sets and what each expects")
+    parser.add_argument("--check", action="store_true", help="list all problems of all cases; prepare nothing")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="where --check writes its table")
+    parser.add_argument("--skip-bad", action="store_true", help="check first, and leave out the cases with errors")
     parser.add_argument("--workers", type=_count, metavar="N", help="processes (default: one per usable core)")
     parser.add_argument(
         "--set",
@@ -88,11 +138,12 @@ def _describe(name: str) -> str:
 def _summary(store: Store, seconds: float) -> str:
     index = store.index
     cut = f"{store.target_cut} target voxels lie outside the crop and are not scored\n" if store.target_cut else ""
+    left = "".join(f"left out: case {case['case']}: {case['errors'][0]}\n" for case in store.left_out)
     sizes = " × ".join(map(str, store.images.shape[1:]))
     return (
         f"{store.label}, {store.target}: {len(store.patients)} patients, {len(store.cases)} cases, {len(index)} slices "
         f"({sizes}), {int((index.target_pixels > 0).sum())} with target\n"
-        f"{cut}took {seconds:.1f} s, peak memory {_peak_memory_mb():.0f} MB per process\n"
+        f"{cut}{left}took {seconds:.1f} s, peak memory {_peak_memory_mb():.0f} MB per process\n"
         f"stored in {store.path}"
     )
 

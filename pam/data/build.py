@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,7 @@ class Plan:
     dataset: Dataset
     places: tuple[Place, ...]
     size: tuple[int, int]
+    left_out: tuple[Case, ...]  # for their errors, by the user's wish
     key: str
 
     @property
@@ -53,9 +55,8 @@ class Plan:
         return sum(place.shape[0] for place in self.places), len(self.dataset.modalities), *self.size
 
 
-def survey(dataset: Dataset, source: Path, workers: int, progress: Count) -> Plan:
-    """Find all cases, hash their files and read their shapes. Raises `DataError` for the first bad case."""
-    cases = dataset.find_cases(source)
+def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], workers: int, progress: Count) -> Plan:
+    """Hash the cases' files and read their shapes. Raises `DataError` for the first bad case."""
     looked = each_in_threads(partial(_look, dataset), cases, workers, progress)
     places, first = [], 0
     for case, (source_hash, shape) in zip(cases, looked, strict=True):
@@ -65,9 +66,14 @@ def survey(dataset: Dataset, source: Path, workers: int, progress: Count) -> Pla
         -(-max(place.shape[axis] for place in places) // SIZE_MULTIPLE) * SIZE_MULTIPLE for axis in (1, 2)
     )
     sources = [[place.case.patient, place.case.case, place.source_hash] for place in places]
-    identity = json.dumps([PREPARE_VERSION, dataset.preparation(), sources])
-    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    return Plan(dataset=dataset, places=tuple(places), size=(size[0], size[1]), key=key)
+    identity = [PREPARE_VERSION, dataset.preparation(), sources, *([case.case] for case in left_out)]
+    return Plan(
+        dataset=dataset,
+        places=tuple(places),
+        size=(size[0], size[1]),
+        left_out=tuple(left_out),
+        key=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12],
+    )
 
 
 def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
@@ -84,7 +90,13 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
         min(workers, 1 + needed // WORTH_A_PROCESS),
         progress,
     )
+    _check_copies(plan.places, [about["hash"] for _, about in stored])
+    left_out = [
+        {"case": case.case, "patient": case.patient, "errors": [f"{e.path}: {e.message}" for e in case.errors]}
+        for case in plan.left_out
+    ]
     index = pd.concat([rows for rows, _ in stored], ignore_index=True)
+    index.attrs["left_out"] = left_out
     index.to_parquet(path / INDEX)
     cases = {place.case.case: about for place, (_, about) in zip(plan.places, stored, strict=True)}
     about = {
@@ -98,10 +110,23 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
         "shape": plan.shape,
         "hash": _content_hash(plan, index, [about["hash"] for _, about in stored]),
         "cases": cases,
+        "left_out": left_out,
     }
     (path / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
     for file in path.iterdir():
         _flush(file)
+
+
+def _check_copies(places: Sequence[Place], hashes: Sequence[str]) -> None:
+    """Raise `DataError` if two patients hold one scan: a fold would test what it was trained on."""
+    seen: dict[str, Case] = {}
+    for place, content in zip(places, hashes, strict=True):
+        first = seen.setdefault(content, place.case)
+        if first.patient != place.case.patient:
+            raise DataError(
+                f"{place.case.images[0].parent}: equal to case {first.case} of patient {first.patient}, so that "
+                f"training and test scans would be one; remove the copy, or leave both out with --skip-bad"
+            )
 
 
 def _look(dataset: Dataset, case: Case) -> tuple[str, tuple[int, int, int]]:

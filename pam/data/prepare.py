@@ -6,10 +6,12 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pam.data import store as stores
 from pam.data.build import build, survey
+from pam.data.check import check
 from pam.data.processes import exclusive, usable_cores
 from pam.data.store import Store
 from pam.datasets.dataset import Dataset
@@ -28,15 +30,17 @@ def prepare(
     workers: int | None = None,
     progress: Progress = lambda *_: None,
     announce: Callable[[str], None] = LOG.info,
+    skip_bad: bool = False,
 ) -> Store:
     """The data set's slice store, made if these sources have none yet, and registered as its newest.
 
     A phantom makes its own source if none is given. Safe when several processes prepare one data set: the later ones
-    wait. Raises `DataError` for sources that are not what the data set promises; nothing is left behind then.
+    wait. `skip_bad` checks all cases first and goes on without those that have errors; the store names them. Raises
+    `DataError` for sources that are not what the data set promises; nothing is left behind then.
     """
     if source is None and dataset.write_source is None:
         raise DataError(f"data set {dataset.name!r} needs a source folder (--source DIR); expected {dataset.expects}")
-    if source is not None:
+    if source is not None and not skip_bad:
         dataset.find_cases(source)  # a wrong folder is told before any waiting
     folder = stores.folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +53,13 @@ def prepare(
                 source = Path(scratch) / "source"
                 dataset.write_source(source)
             path = _prepare(
-                dataset, source, Path(scratch), workers=workers or usable_cores(), progress=progress, announce=announce
+                dataset,
+                source,
+                Path(scratch),
+                workers=workers or usable_cores(),
+                progress=progress,
+                announce=announce,
+                skip_bad=skip_bad,
             )
         store = stores.open(path)
         stores.register(store)
@@ -64,13 +74,21 @@ def _prepare(
     workers: int,
     progress: Progress,
     announce: Callable[[str], None],
+    skip_bad: bool,
 ) -> Path:
-    plan = survey(dataset, source, workers, lambda done, total: progress("reading", done, total))
+    if skip_bad:
+        checked = check(dataset, source, workers=workers, progress=partial(progress, "checking"))
+        if not checked.good:
+            raise DataError(f"{source}: each of its {len(checked.bad)} cases has errors; see --check")
+        cases, left_out = checked.good, checked.bad
+    else:
+        cases, left_out = dataset.find_cases(source), []
+    plan = survey(dataset, cases, left_out, workers, partial(progress, "reading"))
     path = stores.folder(dataset.name) / plan.key
     if (path / stores.ABOUT).exists():
         announce(f"{dataset.name} is prepared already, from the same files with the same settings: nothing to do")
         return path
-    partial = scratch / plan.key
-    build(plan, partial, workers, lambda done, total: progress("storing", done, total))
-    partial.replace(path)
+    unfinished = scratch / plan.key
+    build(plan, unfinished, workers, partial(progress, "storing"))
+    unfinished.replace(path)
     return path

@@ -50,6 +50,13 @@ def cut(scan: Scan, dataset: Dataset, size: tuple[int, int]) -> Slices:
     )
 
 
+def check_modality(voxels: np.ndarray, name: str, *, zero_outside: bool) -> None:
+    """Raise `DataError`, without the case's name, for a modality (d h w) that `cut` would refuse."""
+    mean, deviation = _moments(voxels[voxels != 0] if zero_outside else voxels, name)
+    farthest = max(float(voxels.max()) - mean, mean - float(voxels.min())) / deviation
+    _check_range(farthest, name)
+
+
 def _moments(voxels: np.ndarray, name: str) -> tuple[float, float]:
     """Mean and standard deviation."""
     if voxels.size == 0:
@@ -62,10 +69,13 @@ def _moments(voxels: np.ndarray, name: str) -> tuple[float, float]:
 
 
 def _to_float16(values: np.ndarray, name: str) -> np.ndarray:
-    largest = float(np.abs(values).max(initial=0))
-    if not largest <= FLOAT16_MAX:
+    _check_range(float(np.abs(values).max(initial=0)), name)
+    return values.astype(np.float16)
+
+
+def _check_range(farthest: float, name: str) -> None:
+    if not farthest <= FLOAT16_MAX:
         raise DataError(
-            f"modality {name} has a voxel {largest:.3g} standard deviations from its mean, more than float16 holds "
+            f"modality {name} has a voxel {farthest:.3g} standard deviations from its mean, more than float16 holds "
             f"({FLOAT16_MAX:.0f}); is the file damaged?"
         )
-    return values.astype(np.float16)

@@ -31,6 +31,7 @@ class Store:
         self.phantom: bool = about["phantom"]
         self.modalities: tuple[str, ...] = tuple(about["modalities"])
         self.hash: str = about["hash"]  # content hash of images, masks and index
+        self.left_out: list[dict[str, Any]] = about.get("left_out", [])  # cases with errors: case, patient, errors
         self._cases: dict[str, dict[str, Any]] = about["cases"]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -87,6 +88,7 @@ class Store:
             "slices": len(self.images),
             "size": list(self.images.shape[-2:]),
             "target_cut": self.target_cut,
+            "left_out": [case["case"] for case in self.left_out],
             "hash": self.hash,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,9 @@ class Case:
     @property
     def errors(self) -> tuple[Problem, ...]:
         return tuple(problem for problem in self.problems if not problem.warning)
+
+    def with_problems(self, more: Iterable[Problem]) -> Case:
+        return replace(self, problems=(*self.problems, *more))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ class Dataset:
 
 def _named_again(source: Path, case: Case) -> Case:
     again = Problem(path=source, message=f"two cases named {case.case!r}; expected each name once")
-    return replace(case, problems=(*case.problems, again))
+    return case.with_problems([again])
 
 
 DATASETS: Registry[Dataset] = Registry("data set")
