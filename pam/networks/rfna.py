@@ -67,6 +67,10 @@ def rfna(
 ) -> Unet:
     """U-net that learns the background and attends to its own features (Reverse False Negative Attention).
 
+    At small widths it may stay blind: the first steps push every logit towards the background, and where they leave
+    the head (no bias, behind a rectifier) no weight for the foreground, its probability cannot pass one half. Seen at
+    width 8, where 1 of 8 first weights was for the foreground; not at 16.
+
     Source: Xu et al. (2020), eq. 2. Differs: expansion 8 and one kernel for W2 and W3, which give Table 5's size.
     """
     one_of("ratio", ratio, tuple(STEPS))

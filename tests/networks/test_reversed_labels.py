@@ -34,3 +34,16 @@ def test_switched_off_rfna_is_the_same_network_with_the_other_sign():
     )
     assert torch.equal(reversed_(images), -plain(images))
     assert loss_of(plain, "dice") is dice
+
+
+def test_rfna_learns_the_foreground_by_training_on_the_background():
+    network = networks.build("rfna", 1, width=16, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    target = torch.zeros_like(images)
+    target[:, :, 8:16, 12:20] = 1
+    loss, optimizer = loss_of(network, "dice"), torch.optim.AdamW(network.parameters(), lr=1e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss(network(images + 3 * target), target).backward()
+        optimizer.step()
+    assert dice(100 * network(images + 3 * target), target) < 0.1  # of the thresholded prediction, nearly
