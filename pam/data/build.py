@@ -111,6 +111,7 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
         "hash": _content_hash(plan, index, [about["hash"] for _, about in stored]),
         "cases": cases,
         "left_out": left_out,
+        "note": plan.dataset.note,
     }
     (path / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
     for file in path.iterdir():

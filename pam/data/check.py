@@ -56,6 +56,7 @@ class _Read:
 
 def check(dataset: Dataset, source: Path, *, workers: int, progress: Count) -> Checked:
     """Read every file of every case. Raises `DataError` only if the folder holds no case at all."""
+    dataset = dataset.at(source)
     cases = dataset.find_all(source)
     read = each(partial(_read, dataset), cases, workers, progress)
     copies = _copies(cases, [result.content for result in read])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +11,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
+from scipy.ndimage import affine_transform
 
 from pam.data.geometry import Geometry
 from pam.errors import DataError
@@ -34,6 +35,31 @@ def read(path: Path) -> Volume:
     """Read and check a volume. Raises `DataError` if it is missing, damaged, no NIfTI, not 3-D or not finite."""
     image = _open(path)
     _check_header(path, image)
+    return _volume(image, _voxels(path, image))
+
+
+def read_stack(path: Path, count: int) -> list[Volume]:
+    """As `read`, of a file whose fourth axis holds this many volumes."""
+    image = _open(path)
+    if len(image.shape) != 4 or image.shape[3] != count:
+        raise DataError(f"{path}: shape {image.shape}; expected four dimensions, {count} volumes along the last")
+    _check_header(path, image.slicer[..., 0])
+    voxels = _voxels(path, image)
+    return [_volume(image.slicer[..., number], voxels[..., number]) for number in range(count)]
+
+
+def resample(volume: Volume, grid: Volume) -> Volume:
+    """The volume at another's voxels, by trilinear interpolation; zero beyond its field of view."""
+    to_source = np.linalg.inv(volume.affine) @ grid.affine  # x y z indices of the grid → of the volume
+    turn = to_source[:3, :3][::-1, ::-1]  # the same in z y x, the order of the voxels
+    voxels = affine_transform(
+        volume.voxels.astype(np.float32), turn, to_source[:3, 3][::-1], grid.voxels.shape, order=1
+    )
+    return replace(volume, voxels=voxels, spacing_mm=grid.spacing_mm, affine=grid.affine, geometry=grid.geometry)
+
+
+def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
+    """The file's voxels in its own order, finite."""
     try:
         source = np.asanyarray(image.dataobj)
     except UNREADABLE as error:
@@ -45,6 +71,10 @@ def read(path: Path) -> Volume:
     if source.dtype.kind == "f" and not np.isfinite(source).all():
         count = int((~np.isfinite(source)).sum())
         raise DataError(f"{path}: {count} voxels are NaN or infinite; expected finite values")
+    return source
+
+
+def _volume(image: nib.Nifti1Image, source: np.ndarray) -> Volume:
     orientation = io_orientation(image.affine)
     affine = image.affine @ inv_ornt_aff(orientation, source.shape)
     x, y, z = (float(size) for size in nib.affines.voxel_sizes(affine))

@@ -40,6 +40,8 @@ def prepare(
     """
     if source is None and dataset.write_source is None:
         raise DataError(f"data set {dataset.name!r} needs a source folder (--source DIR); expected {dataset.expects}")
+    if source is not None:
+        dataset = dataset.at(source)
     if source is not None and not skip_bad:
         dataset.find_cases(source)  # a wrong folder is told before any waiting
     folder = stores.folder(dataset.name)

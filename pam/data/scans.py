@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -79,9 +79,27 @@ def _attempt(report: Report, path: Path, reader: Callable[[Path], Content]) -> C
 
 
 def _read_nifti(dataset: Dataset, case: Case, report: Report) -> Parts:
-    paths = (*case.target, *case.images)
-    target, *volumes = [_attempt(report, path, nifti.read) for path in paths]
-    known = [(path, volume) for path, volume in zip(paths, (target, *volumes), strict=True) if volume is not None]
+    volumes = [_attempt(report, path, nifti.read) for path in case.images]
+    return _on_one_grid(dataset, case, case.images, volumes, report)
+
+
+def _read_nifti_stack(dataset: Dataset, case: Case, report: Report) -> Parts:
+    count = len(dataset.modalities)
+    stack = _attempt(report, case.images[0], lambda path: nifti.read_stack(path, count))
+    return _on_one_grid(dataset, case, case.images * count, stack or [None] * count, report)
+
+
+def _on_one_grid(
+    dataset: Dataset, case: Case, paths: Sequence[Path], volumes: Sequence[nifti.Volume | None], report: Report
+) -> Parts:
+    """The volumes and the target, compared; those on a grid of their own brought to the target's."""
+    target = _attempt(report, case.target[0], nifti.read)
+    volumes = [
+        nifti.resample(volume, target) if volume and target and name in dataset.resampled else volume
+        for name, volume in zip(dataset.modalities, volumes, strict=True)
+    ]
+    pairs = zip((case.target[0], *paths), (target, *volumes), strict=True)
+    known = [(path, volume) for path, volume in pairs if volume is not None]
     for path, volume in known[1:]:
         _compare(path, volume, *known[0], report)
     if target is not None:
@@ -160,5 +178,6 @@ Read = Callable[[Dataset, Case, Report], Parts]
 ReadShape = Callable[[Dataset, Case], tuple[int, int, int]]
 READERS: dict[str, tuple[Read, ReadShape]] = {
     "nifti": (_read_nifti, _read_nifti_shape),
+    "nifti_stack": (_read_nifti_stack, _read_nifti_shape),
     "tiff_slices": (_read_tiff_slices, _read_tiff_shape),
 }

@@ -32,6 +32,7 @@ class Store:
         self.modalities: tuple[str, ...] = tuple(about["modalities"])
         self.hash: str = about["hash"]  # content hash of images, masks and index
         self.left_out: list[dict[str, Any]] = about.get("left_out", [])  # cases with errors: case, patient, errors
+        self.note: str = about.get("note", "")  # what a reader of results must know of the source
         self._cases: dict[str, dict[str, Any]] = about["cases"]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,6 +90,7 @@ class Store:
             "size": list(self.images.shape[-2:]),
             "target_cut": self.target_cut,
             "left_out": [case["case"] for case in self.left_out],
+            "note": self.note,
             "hash": self.hash,
         }
 

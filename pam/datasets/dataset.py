@@ -59,14 +59,25 @@ class Dataset:
     size: tuple[int, int] | None  # (h, w) of the centre crop; None: the largest case's, rounded up to a multiple of 8
     zero_outside: bool  # whether 0 means outside the head: such voxels do not count in the normalisation and stay 0
     recipe: Recipe
-    reader: str  # "nifti" or "tiff_slices"
+    reader: str  # of `pam.data.scans.READERS`
     find: Callable[[Path], list[Case]]  # a module's function or a partial of one: it travels to other processes
     write_source: Callable[[Path], None] | None = None  # phantoms only: makes the source folder
+    resampled: tuple[str, ...] = ()  # modalities that lie on a grid of their own and are brought to the target's
+    resolve: Callable[[Dataset, Path], Dataset] | None = None  # where the source folder tells modalities and labels
+    note: str = ""  # what a reader of results must know of the source
 
     @property
     def phantom(self) -> bool:
         """Whether the scans are made by this project, not by a scanner."""
         return self.write_source is not None
+
+    def at(self, source: Path) -> Dataset:
+        """The data set as the source folder describes it, where that tells more than the name."""
+        if self.resolve is None:
+            return self
+        if not source.is_dir():
+            raise DataError(f"{source}: no such folder; expected {self.expects}")
+        return self.resolve(self, source)
 
     def find_cases(self, source: Path) -> list[Case]:
         """Every case of the source folder, sorted by name. Raises `DataError` for the first error of a case."""
@@ -95,6 +106,7 @@ class Dataset:
             "target_labels": list(self.target_labels),
             "zero_outside": self.zero_outside,
             "size": list(self.size) if self.size else None,
+            **({"resampled": list(self.resampled)} if self.resampled else {}),
         }
 
 

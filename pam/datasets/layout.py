@@ -1,0 +1,20 @@
+"""Files that a layout names by a pattern: each is there once, or there is a problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pam.datasets.dataset import Problem
+
+
+def one(folder: Path, *patterns: str) -> tuple[Path, tuple[Problem, ...]]:
+    """The one file of the folder that fits any of the patterns; if there is none, where it would be."""
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    if not found:
+        path = folder / patterns[0]
+        return path, (Problem(path=path, message="is missing; restore the file or remove the case"),)
+    if len(found) > 1:
+        names = " and ".join(str(path.relative_to(folder)) for path in found)
+        message = f"{names} fit {patterns[0]}; expected one of them, remove the others"
+        return found[0], (Problem(path=folder, message=message),)
+    return found[0], ()
