@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pam.metrics import DIAGONAL, DISTANCES, SURFACE_DICE, TOLERANCE, score, score_slices
-from pam.train import autocast
+from pam.train import autocast, memory_format
 
 if TYPE_CHECKING:  # scoring needs torch, numpy and scipy only
     from pam.data.store import Store
@@ -27,7 +27,7 @@ def predict(network: nn.Module, images: np.ndarray, *, device: torch.device, pre
     for start in range(0, len(images), BATCH):
         batch = torch.from_numpy(images[start : start + BATCH]).to(device).float()
         with autocast(device, precision):
-            logits = network(batch.contiguous(memory_format=torch.channels_last))
+            logits = network(batch.contiguous(memory_format=memory_format(device)))
         masks.append((logits[:, 0] > THRESHOLD_LOGIT).cpu().numpy())
     return np.concatenate(masks)
 

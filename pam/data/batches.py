@@ -83,7 +83,7 @@ class Batches:
             images, masks = self._gather(chosen)
             for augment in self._augment:
                 images, masks = augment(images, masks, self.generator)
-            yield images.float().contiguous(memory_format=torch.channels_last), masks.unsqueeze(1).float()
+            yield images.float(), masks.unsqueeze(1).float()
 
     def _gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         if self.device.type == "cuda":

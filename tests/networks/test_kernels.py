@@ -1,4 +1,4 @@
-"""PyTorch's kernels under every network: each of its convolutions, as it is used, in channels-last bfloat16."""
+"""PyTorch's kernels under every network: each of its convolutions, as it is used, in bfloat16."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ def results(module: nn.Conv2d, x: Tensor, upstream: Tensor) -> list[Tensor]:
     return [tensor.detach().double() for tensor in (y, x.grad, module.weight.grad)]
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", networks.names())
-def test_every_convolution_has_the_right_output_and_gradients_in_bfloat16(name):
+def test_every_convolution_has_the_right_output_and_gradients_in_bfloat16(name, layout):
     generator = torch.Generator().manual_seed(1)
     for path, module, shape in convolutions(name):
-        fast = copy.deepcopy(module).bfloat16().to(memory_format=torch.channels_last)
+        fast = copy.deepcopy(module).bfloat16().to(memory_format=layout)
         exact = nn.Conv2d(
             module.in_channels,
             module.out_channels,
@@ -59,7 +60,7 @@ def test_every_convolution_has_the_right_output_and_gradients_in_bfloat16(name):
             bias=module.bias is not None,
         ).double()
         exact.load_state_dict(fast.state_dict())
-        x = torch.randn(shape, generator=generator).bfloat16().to(memory_format=torch.channels_last)
+        x = torch.randn(shape, generator=generator).bfloat16().to(memory_format=layout)
         upstream = torch.randn(fast(x).shape, generator=generator).bfloat16()
         for what, mine, right in zip(
             ("output", "input's gradient", "weight's gradient"),
