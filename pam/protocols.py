@@ -7,7 +7,7 @@ value (NaN) that reaches a mean makes it NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,11 @@ from pam.metrics import STATES
 
 PAPER_SCORES = ("iou", "dice", "hd95_px", "fp_rate", "fn_rate")
 PAPER_COLUMNS = ("state", *PAPER_SCORES)  # what `paper` reads of the ledger's slices
-PATIENT_COLUMNS = ("patient", "tp", "fp", "fn")  # what `patient_dice` reads of the ledger's cases
+POOLED_COLUMNS = ("patient", "tp", "fp", "fn")  # what `patient_dice` reads of the ledger's cases
+CASE_COLUMNS = ("patient", "state", "tp", "fp", "fn", "tn", "hd95_mm")  # what `patient` and `brats` read of the cases
+LATER_CASE_COLUMNS = ("diagonal_mm",)  # and what entries of the first version lack
+PATIENT_SCORES = ("dice", "iou", "fn_rate", "hd95_mm")
+BRATS_PENALTY_MM = math.hypot(240, 240, 155)  # 373.13: the diagonal of BraTS' 1 mm volumes, which its organisers use
 
 
 def paper(slices: pd.DataFrame) -> pd.DataFrame:
@@ -34,7 +38,7 @@ def paper(slices: pd.DataFrame) -> pd.DataFrame:
 def patient_dice(cases: pd.DataFrame) -> pd.DataFrame:
     """Dice of each patient, all of the patient's slices pooled, as a mean over a cell's test patients.
 
-    cases: `cell_id` and `PATIENT_COLUMNS`, one row per case; a patient's cases are pooled. Returns one row per cell_id:
+    cases: `cell_id` and `POOLED_COLUMNS`, one row per case; a patient's cases are pooled. Returns one row per cell_id:
     `patient_dice`; `patients`, those in the mean (a miss or a false alarm is in it, with 0); `patients_both_empty`,
     those left out because neither mask has a pixel.
     """
@@ -46,6 +50,66 @@ def patient_dice(cases: pd.DataFrame) -> pd.DataFrame:
             "patient_dice": dice.agg(lambda values: mean(values.dropna())),
             "patients": dice.count(),
             "patients_both_empty": dice.size() - dice.count(),
+        }
+    )
+
+
+def patient(cases: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each patient in 3-D: the counts of all its cases pooled, its distances averaged over its cases.
+
+    cases: `cell_id`, `CASE_COLUMNS` and `LATER_CASE_COLUMNS`. Returns one row per (cell_id, patient): `PATIENT_SCORES`.
+    A case in which one mask is empty has the image's diagonal as its distance (NaN if the entry does not tell it); a
+    patient without a pixel in either mask has NaN in all four.
+    """
+    distance = cases.hd95_mm.where(cases.state == "both", cases.diagonal_mm)
+    return _per_patient(cases, distance)
+
+
+def brats(cases: pd.DataFrame) -> pd.DataFrame:
+    """Dice and HD95 of each patient with BraTS' rules: one row per (cell_id, patient), `dice` and `hd95_mm`.
+
+    A miss or a false alarm has Dice 0 and 373.13 mm; where both masks are empty, Dice is 1 and the distance 0.
+    Source: Bakas et al. (2018) and the organisers' evaluation since 2020. Differs: pooled HD95 (MedPy's definition).
+    """
+    distance = cases.hd95_mm.where(cases.state == "both", BRATS_PENALTY_MM)
+    scores = _per_patient(cases, distance)[["dice", "hd95_mm"]]
+    empty = cases.groupby(["cell_id", "patient"], observed=True).state.agg(lambda states: set(states) == {"both_empty"})
+    return scores.assign(dice=scores.dice.mask(empty, 1.0), hd95_mm=scores.hd95_mm.mask(empty, 0.0))
+
+
+PROTOCOLS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"patient": patient, "brats": brats}
+
+
+def by_seed_and_patient(scores: pd.DataFrame, cells: pd.DataFrame, score: str) -> pd.DataFrame:
+    """One score as a table: a row per (label, seed), a column per patient; NaN where undefined or not tested.
+
+    scores: what `patient` or `brats` returns; cells: `id`, `label`, `fold`, `seed`. A patient is in one test
+    fold; raises `ValueError` if two cells of one label and seed have scored the same patient.
+    """
+    named = scores.reset_index().assign(cell_id=lambda frame: frame.cell_id.astype(str))
+    joined = cells[["id", "label", "fold", "seed"]].merge(named, left_on="id", right_on="cell_id")
+    twice = joined[joined.duplicated(["label", "seed", "patient"])]
+    if len(twice):
+        first = twice.iloc[0]
+        raise ValueError(f"patient {first.patient!r} of {first.label!r}, seed {first.seed}, is in two test folds")
+    return joined.pivot(index=["label", "seed"], columns="patient", values=score)  # noqa: PD010 (it keeps NaN)
+
+
+def _per_patient(cases: pd.DataFrame, distance: pd.Series[float]) -> pd.DataFrame:
+    cases = cases.assign(distance=distance)
+    pooled = cases.groupby(["cell_id", "patient"], observed=True)[["tp", "fp", "fn", "tn"]].sum()
+    tp, wrong = pooled.tp, pooled.fp + pooled.fn
+    filled = cases[cases.state != "both_empty"].groupby(["cell_id", "patient"], observed=True)
+    foreground, background = (
+        tp / (tp + wrong).where(tp + wrong > 0),
+        pooled.tn / (pooled.tn + wrong).where(pooled.tn > 0),
+    )
+    return pd.DataFrame(
+        {
+            "dice": 2 * tp / (2 * tp + wrong).where(tp + wrong > 0),
+            "iou": (foreground + background) / 2,
+            "fn_rate": pooled.fn / (tp + pooled.fn).where(tp + pooled.fn > 0),
+            "hd95_mm": filled.distance.agg(mean).reindex(pooled.index),
         }
     )
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pam import ledger
 from pam.errors import ResultsError
 from pam.metrics import STATES
-from pam.protocols import PAPER_COLUMNS, PATIENT_COLUMNS, deviation, mean, paper, patient_dice
+from pam.protocols import PAPER_COLUMNS, POOLED_COLUMNS, deviation, mean, paper, patient_dice
 from pam.study import Study
 
 
@@ -101,7 +101,7 @@ def collect(manifest: Mapping[str, Any]) -> pd.DataFrame:
         )
     provenance = pd.DataFrame([_told(ledger.read_provenance(cell_id)) for cell_id in finished], index=finished)
     scores = paper(ledger.read_many(finished, "slices", PAPER_COLUMNS))
-    patients = patient_dice(ledger.read_many(finished, "cases", PATIENT_COLUMNS))
+    patients = patient_dice(ledger.read_many(finished, "cases", POOLED_COLUMNS))
     for part in (scores, patients):
         part.index = part.index.astype(str)
     found = scores.join([patients, provenance])

@@ -25,6 +25,7 @@ LAYOUT = (
     "pam.losses",
     "pam.metrics",
     "pam.protocols",
+    "pam.statistics",
     "pam.train",
     "pam.evaluate",
     "pam.ledger",

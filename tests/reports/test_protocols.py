@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pam.protocols import PAPER_SCORES, deviation, mean, paper, patient_dice
+from pam.protocols import PAPER_SCORES, brats, by_seed_and_patient, deviation, mean, paper, patient, patient_dice
 
 N = math.nan
 
@@ -57,3 +57,52 @@ def test_means_do_not_depend_on_order() -> None:
 def test_nothing_has_no_mean_and_one_value_no_deviation() -> None:
     assert math.isnan(mean([]))
     assert math.isnan(deviation([0.5]))
+
+
+def cases() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            ("a", "two scans", "both", 1, 0, 1, 8, 2.0, 50.0),
+            ("a", "two scans", "miss", 0, 0, 2, 8, N, 50.0),
+            ("a", "alarm", "false_alarm", 0, 5, 0, 5, N, 40.0),
+            ("a", "nothing", "both_empty", 0, 0, 0, 10, N, 40.0),
+        ],
+        columns=["cell_id", "patient", "state", "tp", "fp", "fn", "tn", "hd95_mm", "diagonal_mm"],
+    )
+
+
+def test_a_miss_and_a_false_alarm_are_the_images_diagonal_away() -> None:
+    found = patient(cases()).loc["a"]
+    # two scans: tp 1, fn 3, tn 16; distances 2 and 50
+    assert found.loc["two scans"].tolist() == pytest.approx([2 / 5, (1 / 4 + 16 / 19) / 2, 3 / 4, 26])
+    assert found.loc["alarm", ["dice", "hd95_mm"]].tolist() == [0, 40]
+    assert math.isnan(found.loc["alarm", "fn_rate"])
+    assert found.loc["nothing"].isna().all()
+
+
+def test_brats_scores_empty_masks_as_its_organisers_do() -> None:
+    found = brats(cases()).loc["a"]
+    assert found.loc["alarm"].tolist() == pytest.approx([0, 373.13], abs=0.005)
+    assert found.loc["nothing"].tolist() == [1, 0]
+    assert found.loc["two scans", "hd95_mm"] == pytest.approx((2 + 373.13) / 2, abs=0.005)
+
+
+def test_an_entry_without_diagonal_leaves_only_missed_patients_undefined() -> None:
+    found = patient(cases().assign(diagonal_mm=N)).loc["a"]
+    assert math.isnan(found.loc["two scans", "hd95_mm"])
+    assert found.loc["two scans", "dice"] == 2 / 5
+
+
+CELLS = pd.DataFrame([("a", "unet", 0, 0), ("b", "unet", 1, 0)], columns=["id", "label", "fold", "seed"])
+
+
+def test_each_patient_has_one_score_per_seed() -> None:
+    other = cases().iloc[:1].assign(cell_id="b", patient="another")
+    dice = by_seed_and_patient(patient(pd.concat([cases(), other])), CELLS, "dice")
+    assert dice.loc["unet", 0].dropna().to_dict() == {"alarm": 0, "another": 2 / 3, "two scans": 2 / 5}
+
+
+def test_a_patient_in_two_test_folds_is_an_error() -> None:
+    both = pd.concat([cases(), cases().assign(cell_id="b")])
+    with pytest.raises(ValueError, match="'alarm' of 'unet', seed 0, is in two test folds"):
+        by_seed_and_patient(patient(both), CELLS, "dice")

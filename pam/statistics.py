@@ -1,0 +1,193 @@
+"""Is a difference real? Pure functions on arrays; each names the hypothesis that it tests.
+
+Patients are drawn from a population, and each training is drawn, too: all patients of a test fold share the luck of
+the network that scored them. Methods that count patients alone (t, bootstraps, Wilcoxon's signed-rank test) take that
+luck for an effect and are not offered: `tests/benchmarks/intervals.py` measures how often they claim what is not there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+POWER = 0.80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A standard error of a mean, and the degrees of freedom of its t distribution."""
+
+    error: float
+    freedom: int
+
+    def half_width(self, level: float = LEVEL) -> float:
+        return float(stats.t.ppf((1 + level) / 2, self.freedom)) * self.error
+
+    def tail(self, distance: float) -> float:
+        """Probability of an estimate more than `distance` above the truth."""
+        if self.error == 0:
+            return 0.5 if distance == 0 else float(distance < 0)
+        return float(stats.t.sf(distance / self.error, self.freedom))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A mean paired difference over `patients` in `folds` test folds, with its two spreads."""
+
+    mean: float
+    by_patient: Spread
+    by_fold: Spread
+    patients: int
+    folds: int
+
+    @property
+    def spread(self) -> Spread:
+        """The one with the wider 95 % interval."""
+        return max(self.by_patient, self.by_fold, key=Spread.half_width)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """The wider of the t intervals over patients and over folds."""
+        half = max(spread.half_width(level) for spread in (self.by_patient, self.by_fold))
+        return self.mean - half, self.mean + half
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of the hypothesis that the mean difference is zero over patients and trainings."""
+        return min(1.0, 2 * max(spread.tail(abs(self.mean)) for spread in (self.by_patient, self.by_fold)))
+
+    @property
+    def false_outperformance(self) -> float:
+        """Probability that the true mean difference has not the sign of the one seen, under a flat prior."""
+        return self.p / 2
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference that a study of this size finds in 80 % of its repetitions, about."""
+        spread = self.spread
+        return spread.half_width() + float(stats.t.ppf(POWER, spread.freedom)) * spread.error
+
+
+def difference(paired: ArrayLike, folds: ArrayLike) -> Difference:
+    """Mean of paired differences, each patient's seeds averaged: `paired` and its test `folds`, both (patients).
+
+    Hypothesis: the mean difference is zero over patients and trainings, whatever the shape of its distribution.
+    By patient: the t interval. By fold: between-fold mean square of a one-way analysis of variance over n, with one
+    degree of freedom less than folds; it holds the trainings' luck. Raises `ValueError` for fewer than two folds or
+    three patients, or for NaN.
+    """
+    values, names = np.asarray(paired, dtype=np.float64), np.asarray(folds)
+    if values.shape != names.shape or values.ndim != 1:
+        raise ValueError(f"differences have shape {values.shape}, folds {names.shape}; expected (patients) both")
+    if np.isnan(values).any():
+        raise ValueError(f"{np.isnan(values).sum()} differences are NaN; leave those patients out, and count them")
+    _, where, sizes = np.unique(names, return_inverse=True, return_counts=True)
+    n, k = len(values), len(sizes)
+    if k < 2 or n < 3:
+        raise ValueError(f"{n} patients in {k} test folds; an interval needs at least 3 in 2")
+    mean = math.fsum(values.tolist()) / n
+    fold_means = np.bincount(where, weights=values) / sizes
+    between = float(np.sum(sizes * (fold_means - mean) ** 2)) / (k - 1)
+    return Difference(
+        mean=mean,
+        by_patient=Spread(error=float(values.std(ddof=1)) / math.sqrt(n), freedom=n - 1),
+        by_fold=Spread(error=math.sqrt(between / n), freedom=k - 1),
+        patients=n,
+        folds=k,
+    )
+
+
+def nadeau_bengio(fold_means: ArrayLike, test_to_train: float) -> tuple[Spread, float]:
+    """Spread and two-sided p of the mean of fold-wise differences (folds), for training sets that overlap.
+
+    Hypothesis: the expected difference is zero over training sets of this size. The variance is multiplied by
+    1 + folds × test_to_train. Source: Nadeau and Bengio (2003), corrected resampled t test. Conservative here.
+    """
+    means = np.asarray(fold_means, dtype=np.float64)
+    if means.ndim != 1 or len(means) < 2:
+        raise ValueError(f"fold means have shape {means.shape}; expected at least two")
+    error = math.sqrt(float(means.var(ddof=1)) * (1 / len(means) + test_to_train))
+    spread = Spread(error=error, freedom=len(means) - 1)
+    return spread, min(1.0, 2 * spread.tail(abs(float(means.mean()))))
+
+
+def equivalence(found: Difference, margin: float) -> float:
+    """p of two one-sided tests; small says that the difference lies within ± margin.
+
+    Hypothesis: the mean difference is at least `margin` away from zero. Source: Schuirmann (1987).
+    """
+    if margin <= 0:
+        raise ValueError(f"margin {margin}; expected a number above 0, in the score's unit")
+    room = margin - abs(found.mean)
+    return max(spread.tail(room) for spread in (found.by_patient, found.by_fold))
+
+
+def trend(fold_means: ArrayLike) -> float:
+    """p of Page's test on scores (folds, levels of a factor), the levels in the order expected to increase.
+
+    Hypothesis: within a fold, every order of the levels is equally likely; against it stands an increasing one. Exact.
+    Source: Page (1963). Folds are the blocks because patients of one fold share their networks.
+    """
+    means = np.asarray(fold_means, dtype=np.float64)
+    if means.ndim != 2 or means.shape[0] < 2 or means.shape[1] < 3:
+        raise ValueError(f"fold means have shape {means.shape}; expected at least 2 folds and 3 levels")
+    return float(stats.page_trend_test(means, method="exact").pvalue)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values of one family, adjusted so that any false claim at all has at most the level's chance.
+
+    Source: Holm (1979). Any dependence between the tests is allowed.
+    """
+    order = np.argsort(values, kind="stable")
+    scaled = np.asarray(values, dtype=np.float64)[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(p) for p in adjusted]
+
+
+def seed_noise(scores: ArrayLike) -> float:
+    """SD of the difference of two trainings that differ in their seed alone (A/A): scores (seeds, patients) of one row.
+
+    NaN for a single seed. Differences of two rows below about twice this are what one training of each shows by luck.
+    """
+    means = np.asarray(scores, dtype=np.float64).mean(axis=1)
+    return math.sqrt(2) * float(means.std(ddof=1)) if len(means) > 1 else math.nan
+
+
+def seeds_needed(paired: ArrayLike, found: Difference) -> int | None:
+    """Seeds with which an effect of the size seen would be told from zero; None if no number of seeds would do.
+
+    paired: (seeds, patients), whose mean over seeds gave `found`. The variance between seeds is estimated from their
+    means and shrinks with their number; what is left is the patients' and stays. Needs two seeds, else None.
+    """
+    means = np.asarray(paired, dtype=np.float64).mean(axis=1)
+    if len(means) < 2 or found.mean == 0:
+        return None
+    spread = found.spread
+    bound = (abs(found.mean) * spread.error / found.detectable) ** 2 if found.detectable else math.inf
+    by_seed = float(means.var(ddof=1))
+    fixed = max(0.0, spread.error**2 - by_seed / len(means))
+    return max(1, math.ceil(by_seed / (bound - fixed))) if bound > fixed else None
+
+
+def rank_stability(scores: ArrayLike, generator: np.random.Generator, draws: int = 1000) -> Floats:
+    """Share of draws in which each row has each rank, (rows, ranks); rank 0 is the highest mean.
+
+    It describes and claims nothing. scores: (rows, seeds, patients), paired. Each draw resamples patients and seeds,
+    the same for all rows; of ties, the first row is ahead.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    rows, seeds, patients = values.shape
+    by_seed = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    by_patient = generator.multinomial(patients, np.full(patients, 1 / patients), size=draws) / patients
+    means = np.einsum("rsp,ds,dp->dr", values, by_seed, by_patient, optimize=True)
+    ranks = np.argsort(np.argsort(-means, axis=1, kind="stable"), axis=1)
+    return np.stack([np.mean(ranks == rank, axis=0) for rank in range(rows)], axis=1)
