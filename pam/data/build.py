@@ -65,7 +65,9 @@ def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], wo
     size = dataset.size or tuple(
         -(-max(place.shape[axis] for place in places) // SIZE_MULTIPLE) * SIZE_MULTIPLE for axis in (1, 2)
     )
-    sources = [[place.case.patient, place.case.case, place.source_hash] for place in places]
+    sources = [
+        [place.case.patient, place.case.case, place.source_hash, *filter(None, [place.case.part])] for place in places
+    ]
     identity = [PREPARE_VERSION, dataset.preparation(), sources, *([case.case] for case in left_out)]
     return Plan(
         dataset=dataset,
@@ -162,6 +164,7 @@ def _store_case(
     _write_rows(path / MASKS, place.first, slices.masks)
     return _index(place, scan, slices), {
         "patient": place.case.patient,
+        **({"part": place.case.part} if place.case.part else {}),
         "first": place.first,
         "slices": len(slices.masks),
         "hash": hashlib.sha256(slices.images.tobytes() + slices.masks.tobytes()).hexdigest(),

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 
-from pam.data import nifti, tiff
+from pam.data import frames, nifti, tiff
 from pam.data.geometry import Geometry
 from pam.datasets.dataset import Case, Dataset
 from pam.errors import DataError
@@ -154,6 +154,34 @@ def _stack(paths: tuple[Path, ...], channels: int, report: Report) -> np.ndarray
     return np.stack([pixels for _, pixels in read]) if read and not odd and len(read) == len(paths) else None
 
 
+def _read_frame(dataset: Dataset, case: Case, report: Report) -> Parts:
+    assert dataset.size is not None, "a data set of frames says to which size they are brought"
+    size = dataset.size
+    pixels = _attempt(report, case.images[0], lambda path: _shrunk(path, frames.read(path, "RGB"), size))
+    labels = _attempt(report, case.target[0], lambda path: frames.read(path, "L"))
+    masks = None
+    if labels is not None:
+        _check_labels(dataset, case.target[0], labels, report)
+        target = np.isin(labels, dataset.target_labels)
+        fraction = _attempt(report, case.target[0], lambda path: _shrunk(path, target, size))
+        if fraction is not None:
+            masks = np.where(fraction >= 0.5, dataset.target_labels[0], 0)[None]
+    split = (None,) * len(dataset.modalities) if pixels is None else tuple(np.moveaxis(pixels, -1, 0)[:, None])
+    return Parts(images=split, labels=masks)
+
+
+def _shrunk(path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    try:
+        return frames.shrink(pixels, size)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read_frame_shape(dataset: Dataset, _: Case) -> tuple[int, int, int]:
+    assert dataset.size is not None
+    return 1, *dataset.size
+
+
 def _check_labels(dataset: Dataset, path: Path, labels: np.ndarray, report: Report) -> None:
     """Report labels that are not the data set's."""
     found = {0} | {value.item() for value in np.unique(labels[labels != 0])}  # mostly zeros: sort the rest alone
@@ -179,5 +207,6 @@ ReadShape = Callable[[Dataset, Case], tuple[int, int, int]]
 READERS: dict[str, tuple[Read, ReadShape]] = {
     "nifti": (_read_nifti, _read_nifti_shape),
     "nifti_stack": (_read_nifti_stack, _read_nifti_shape),
+    "frames": (_read_frame, _read_frame_shape),
     "tiff_slices": (_read_tiff_slices, _read_tiff_shape),
 }

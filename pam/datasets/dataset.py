@@ -31,6 +31,7 @@ class Case:
     images: tuple[Path, ...]  # reader "nifti": one per modality; reader "tiff_slices": one per slice
     target: tuple[Path, ...]  # reader "nifti": one; reader "tiff_slices": one per slice
     numbers: tuple[int, ...] = ()  # slices' numbers in the source, where they are not simply 0, 1, 2 …
+    part: str = ""  # "train" or "val", where the data set itself says on which side of a split the case is
     problems: tuple[Problem, ...] = ()  # seen without opening a file; a missing file is still named above
 
     @property
