@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pam import home
-from pam.data import folds
+from pam.data import folds, splits
 from pam.data.folds import Split
 from pam.data.geometry import Crop, Geometry
 from pam.errors import DataError
@@ -99,19 +100,52 @@ class Store:
 
         Raises `DataError` if there are fewer patients than folds, or if the file does not split the store's patients.
         """
-        path = self.path / f"folds-{k}.json"
-        if not path.exists():
-            splits = folds.k_fold(self.patients, k)
-            try:
-                write_text(path, folds.to_json(splits))
-            except PermissionError:  # someone else's store: the draw is a function of its patients, so nothing is lost
-                return list(splits)
+        return list(self._kept(f"folds-{k}.json", lambda: folds.k_fold(self.patients, k)))
+
+    def stratified_folds(self, k: int) -> list[Split]:
+        """As `folds`, each test side with the range of target sizes that all patients have."""
+        totals = self.index.groupby("patient").target_pixels.sum()
+        sizes = {str(patient): float(size) for patient, size in totals.items()}
+        return list(self._kept(f"stratified-{k}.json", lambda: splits.stratified_k_fold(sizes, k)))
+
+    def ratio_split(self, ratio: tuple[float, float, float] = splits.RATIO) -> Split:
+        """One split by patient into training, validation and test, kept as `folds` are."""
+        name = f"ratio-{'-'.join(f'{share:g}' for share in ratio)}.json"
+        return self._kept(name, lambda: (splits.by_ratio(self.patients, ratio),))[0]
+
+    def fixed_split(self, held_out: str | None = None) -> Split:
+        """The data set's own split, one training patient held out. Raises `DataError` if the data set has none."""
+        return splits.fixed({case["patient"]: case.get("part", "") for case in self._cases.values()}, held_out)
+
+    def nnunet_splits(self, path: Path) -> list[Split]:
+        """The splits of an nnU-Net `splits_final.json`. Raises `DataError` unless they split this store's patients."""
+        patients = {name: case["patient"] for name, case in self._cases.items()}
         try:
-            splits = folds.from_json(path.read_text())
-            folds.check_folds(splits, self.patients)
+            imported = splits.from_nnunet(path.read_text(encoding="utf-8"), patients)
+            for split in imported:
+                folds.check_split(split, self.patients)
+        except (OSError, UnicodeDecodeError, DataError) as error:
+            raise DataError(f"{path}: {error}") from error
+        return list(imported)
+
+    def _kept(self, name: str, make: Callable[[], tuple[Split, ...]]) -> tuple[Split, ...]:
+        """The splits of a file beside the store, drawn and written if there is none."""
+        path = self.path / name
+        if not path.exists():
+            drawn = make()
+            try:
+                write_text(path, folds.to_json(drawn))
+            except PermissionError:  # someone else's store: the draw is a function of its patients, so nothing is lost
+                return drawn
+        try:
+            kept = folds.from_json(path.read_text())
+            for split in kept:
+                folds.check_split(split, self.patients)
+            if len(kept) > 1:
+                folds.check_folds(kept, self.patients)
         except DataError as error:
             raise DataError(f"{path}: {error}; delete the file to have it drawn again") from error
-        return list(splits)
+        return kept
 
     def rows(self, case: str) -> np.ndarray:
         """Rows of a case's slices, ascending. Raises `DataError` for an unknown case."""
