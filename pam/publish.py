@@ -1,11 +1,11 @@
-"""A study's files: its table in three formats, its cells, and its panels."""
+"""A study's files: its table in three formats, its claims' verdicts, and its panels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam import figures, home, manifest, render, study, tables
+from pam import claims, figures, home, manifest, render, study, tables
 from pam.errors import ResultsError
 from pam.files import whole
 
@@ -34,13 +34,17 @@ def publish(name_or_path: str, dataset: str | None, out: Path) -> Publication:
         "table.csv": render.comma_separated(table).encode(),
         "table.tex": render.latex(table).encode(),
     }
+    verdicts = claims.judge(declared, cells)
+    if verdicts:
+        files["claims.md"] = claims.markdown(verdicts, table.heading).encode()
     for kind, image in figures.panels(declared, table).items():
         files[f"figure7.{kind}"] = image
     folder = out / table.study / table.dataset
     for name, content in files.items():
         with whole(folder / name) as file:
             file.write(content)
-    return Publication(text=render.plain(table), folder=folder, files=tuple(files))
+    text = "\n".join([render.plain(table), *([""] if verdicts else []), *map(claims.sentence, verdicts)])
+    return Publication(text=text, folder=folder, files=tuple(files))
 
 
 def swept() -> list[str]:

@@ -88,6 +88,21 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement to test: `row` has a better mean than each of the rows `over`, per patient, in one score.
+
+    score: one of `pam.protocols.PATIENT_SCORES`, by the protocol `patient`. more: whether a higher value is better.
+    """
+
+    id: str
+    text: str
+    row: str
+    over: tuple[str, ...]
+    score: str = "iou"
+    more: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One training: a variant, a fold and a seed; bound to prepared data and a split, it has an id.
 
@@ -142,6 +157,7 @@ class Study:
     seeds: int = 3
     recipe: Mapping[str, Any] = field(default_factory=dict)
     panels: tuple[Panel, ...] = ()
+    claims: tuple[Claim, ...] = ()
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -149,6 +165,13 @@ class Study:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise StudyError(f"study {self.name!r}: rows {repeated} appear twice; give them labels that differ")
+        for claim in self.claims:
+            unknown = [row for row in (claim.row, *claim.over) if row not in names]
+            if unknown or not claim.over:
+                raise StudyError(
+                    f"study {self.name!r}: claim {claim.id!r} compares {unknown or 'with no row'}; expected its rows: "
+                    + "; ".join(names)
+                )
         if self.folds < 2 or self.seeds < 1:
             raise StudyError(f"study {self.name!r}: {self.folds} folds and {self.seeds} seeds; needs ≥ 2 and ≥ 1")
 

@@ -40,6 +40,7 @@ LAYOUT = (
     "pam.schedule",
     "pam.driver",
     "pam.tables",
+    "pam.claims",
     "pam.render",
     "pam.figures",
     "pam.publish",

@@ -5,7 +5,7 @@ import pytest
 
 from pam import study
 from pam.errors import StudyError
-from pam.study import Cell, Recipe, Study, Variant, grid
+from pam.study import Cell, Claim, Recipe, Study, Variant, grid
 
 SMALL = Study(
     question="Which?",
@@ -131,3 +131,9 @@ def test_a_file_without_a_study_is_an_error(tmp_path: Path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(StudyError, match=r"empty\.py: found no STUDY"):
         study.load(str(tmp_path / "empty.py"))
+
+
+def test_a_claim_about_a_row_that_the_study_lacks_is_an_error() -> None:
+    claim = Claim(id="C1", text="wider is better", row="unet width=64", over=("unet",))
+    with pytest.raises(StudyError, match=r"claim 'C1' compares \['unet width=64'\]; expected its rows: unet"):
+        Study(question="?", dataset="lgg", reference=Variant("unet"), variants=(), claims=(claim,))

@@ -1,0 +1,104 @@
+"""Verdicts on results whose truth is known."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pam import claims, tables
+from pam.study import Claim, Study, Variant
+
+GOOD, BASE, BAD = Variant("fpa", label="good"), Variant("unet"), Variant("aunet", label="bad")
+BETTER = Claim(id="C1", text="good beats unet", row="good", over=("unet",), score="dice")
+STUDY = Study(
+    name="claimed",
+    question="Which is best?",
+    dataset="brats2018",
+    reference=BASE,
+    variants=(GOOD, BAD),
+    folds=5,
+    seeds=2,
+    claims=(BETTER,),
+)
+FOUND = {"good": 18, "unet": 12, "bad": 6}  # of the target's 20 pixels, on average
+
+
+def masks(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Six patients a fold, who lose a few pixels by luck."""
+    generator = np.random.default_rng([FOUND[label], fold, seed])
+    scans = {}
+    for number in range(6):
+        target, prediction = np.zeros((2, 2, 6, 20), bool)
+        target[0, 2], prediction[0, 2, : FOUND[label] + generator.integers(-1, 2)] = True, True
+        scans[f"patient {fold}{number}"] = (prediction, target)
+    return scans
+
+
+def verdicts(swept, study: Study = STUDY, **chosen) -> dict[str, claims.Verdict]:
+    found = claims.judge(study, tables.collect(swept(study, masks=masks, **chosen)))
+    return {verdict.claim.id: verdict for verdict in found}
+
+
+def with_claims(*several: Claim) -> Study:
+    return replace(STUDY, claims=several)
+
+
+def test_a_clear_gain_is_supported_and_its_reverse_contradicted(swept) -> None:
+    reverse = replace(BETTER, id="C2", row="unet", over=("good",))
+    missed = replace(BETTER, id="C3", score="fn_rate", more=False)
+    found = verdicts(swept, with_claims(BETTER, reverse, missed))
+    assert {name: verdict.outcome for name, verdict in found.items()} == {
+        "C1": "supported",
+        "C2": "contradicted",
+        "C3": "supported",
+    }
+    assert found["C1"].found.mean == pytest.approx(-found["C2"].found.mean)
+    assert found["C1"].found.patients == 30
+    assert found["C1"].seeds == 2
+
+
+def test_a_claim_over_several_rows_must_hold_against_each(swept) -> None:
+    over_all = replace(BETTER, row="unet", over=("bad", "good"))
+    verdict = verdicts(swept, with_claims(over_all))["C1"]
+    assert (verdict.outcome, verdict.other) == ("contradicted", "good")
+
+
+def test_a_supported_claim_never_covers_zero(swept) -> None:
+    verdict = verdicts(swept)["C1"]
+    low, _ = verdict.found.interval()
+    assert verdict.outcome == "supported"
+    assert low > 0
+
+
+def test_more_claims_make_each_harder_to_support(swept) -> None:
+    alone = verdicts(swept)["C1"].p
+    both = verdicts(swept, with_claims(BETTER, replace(BETTER, id="C2")))["C1"].p
+    assert both == pytest.approx(2 * alone)
+
+
+def test_equal_rows_leave_a_claim_undecided(swept) -> None:
+    about = replace(BETTER, row="unet again")
+    twin = replace(STUDY, variants=(replace(GOOD, label="unet again"),), claims=(about,))
+    same = claims.judge(twin, tables.collect(swept(twin, masks=lambda _, fold, seed: masks("unet", fold, seed))))[0]
+    assert (same.outcome, same.advice) == ("undecided", "no difference was seen")
+
+
+def test_one_fold_decides_nothing_and_says_why(swept) -> None:
+    verdict = verdicts(swept, folds=[0])["C1"]
+    assert verdict.outcome == "undecided"
+    assert math.isnan(verdict.p)
+    assert "6 patients in 1 test folds; an interval needs at least 3 in 2" in claims.sentence(verdict)
+
+
+def test_a_row_without_a_finished_cell_is_named(swept) -> None:
+    gone = {("good", fold, seed) for fold in range(5) for seed in range(2)}
+    verdict = verdicts(swept, without=gone)["C1"]
+    assert "no seed of which both 'good' and 'unet' are finished" in verdict.advice
+
+
+def test_the_page_names_unit_effect_and_adjusted_p(swept) -> None:
+    found = claims.judge(STUDY, tables.collect(swept(STUDY, masks=masks)))
+    page = claims.markdown(found, "claimed on BRATS 2018")
+    assert "| C1 | **supported** | dice | good | unet | +0." in page
+    assert "Holm over these claims" in page
