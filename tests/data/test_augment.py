@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from pam.data import augment
 from pam.data.augment import AUGMENTATIONS, horizontal_flip
 
 
@@ -38,3 +39,75 @@ def test_an_augmentation_is_a_function_of_its_generator(name):
     first, again = augment(images, masks, seeded(3)), augment(images, masks, seeded(3))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
+
+
+GEOMETRIC = ["horizontal_flip", "vertical_flip", "quarter_turns", "affine", "elastic"]
+INTENSITY = ["intensity_scale", "intensity_shift", "gaussian_noise"]
+
+
+def blocks(count: int = 16, size: tuple[int, int] = (32, 32)) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images whose bright part is the mask, off the centre."""
+    masks = torch.zeros(count, *size, dtype=torch.uint8)
+    masks[:, 6:18, 4:24] = 1
+    return masks[:, None].half().repeat(1, 2, 1, 1), masks
+
+
+def test_every_augmentation_is_tested_as_one_of_place_or_of_intensity():
+    assert sorted(GEOMETRIC + INTENSITY) == sorted(AUGMENTATIONS.names())
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
+def test_an_augmentation_changes_images_each_in_its_own_way(name):
+    images, masks = blocks()
+    changed, _ = AUGMENTATIONS.get(name)(images, masks, seeded())
+    assert not torch.equal(changed, images)
+    assert any(not torch.equal(changed[0], image) for image in changed[1:])
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_a_mask_goes_where_its_image_goes(name, size):
+    images, masks = blocks(size=size)
+    changed, changed_masks = AUGMENTATIONS.get(name)(images, masks, seeded())
+    bright = changed[:, 0].float() > 0.5
+    agree = (bright == changed_masks.bool()).float().mean((1, 2))
+    assert agree.min() > 0.97  # borders are interpolated in the image and rounded in the mask
+    assert set(changed_masks.unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("name", INTENSITY)
+def test_a_change_of_intensity_leaves_masks_and_zero_voxels_alone(name):
+    images, masks = blocks()
+    changed, changed_masks = AUGMENTATIONS.get(name)(images, masks, seeded())
+    assert torch.equal(changed_masks, masks)
+    assert (changed[images == 0] == 0).all()
+
+
+def test_quarter_turns_are_all_four_of_a_square_and_two_of_an_oblong():
+    square, oblong = torch.arange(9.0).view(1, 1, 3, 3), torch.arange(6.0).view(1, 1, 2, 3)
+    for image, expected in ((square, 4), (oblong, 2)):
+        images = image.expand(64, -1, -1, -1)
+        turned, _ = augment.quarter_turns(images, images[:, 0], seeded())
+        assert len({tuple(one.flatten().tolist()) for one in turned}) == expected
+
+
+def test_an_affine_keeps_angles_where_the_image_is_not_square(monkeypatch):
+    monkeypatch.setattr(augment, "ZOOM", 0.0)
+    monkeypatch.setattr(augment, "MOVE", 0.0)
+    masks = torch.zeros(1, 40, 80, dtype=torch.uint8)
+    masks[:, 10:30, 30:50] = 1  # a square stays one: as many pixels, and its corners as far from the middle
+    images = masks[:, None].float()
+    for seed in range(5):
+        _, turned = augment.affine(images, masks, seeded(seed))
+        rows, columns = turned[0].nonzero(as_tuple=True)
+        assert abs(len(rows) - 400) < 25
+        reach = (rows + 0.5 - 20) ** 2 + (columns + 0.5 - 40) ** 2
+        assert reach.max().sqrt() == pytest.approx(200**0.5, abs=1.5)
+
+
+def test_intensities_stay_within_their_ranges():
+    images, masks = torch.ones(64, 3, 4, 4), torch.zeros(64, 4, 4)
+    scaled, _ = augment.intensity_scale(images, masks, seeded())
+    shifted, _ = augment.intensity_shift(images, masks, seeded())
+    assert scaled.min() >= 0.75 and scaled.max() <= 1.25 and scaled.std() > 0.1
+    assert (shifted - 1).abs().max() <= 0.1 and shifted.std() > 0.04
