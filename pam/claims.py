@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pam import ledger
 from pam.protocols import CASE_COLUMNS, LATER_CASE_COLUMNS, by_seed_and_patient, patient
@@ -49,6 +51,14 @@ def judge(study: Study, cells: pd.DataFrame) -> tuple[Verdict, ...]:
     for i, p in zip(tested, holm([verdicts[i].p for i in tested]), strict=True):
         verdicts[i] = _decided(replace(verdicts[i], p=p))
     return tuple(verdicts)
+
+
+def against_reference(study: Study, cells: pd.DataFrame, score: str = "dice") -> tuple[Verdict, ...]:
+    """Each variant's difference to the reference in one score; p values are Holm's over the rows."""
+    rows = [row.name for row in study.variants if row.name in set(cells.label)]
+    name = study.reference.name
+    compared = [Claim(id=row, text=f"{row} over {name}", row=row, over=(name,), score=score) for row in rows]
+    return judge(replace(study, claims=tuple(compared)), cells)
 
 
 def sentence(verdict: Verdict) -> str:
@@ -102,7 +112,7 @@ def _comparison(claim: Claim, other: str, scores: pd.DataFrame, cells: pd.DataFr
         found = difference(paired[:, defined].mean(axis=0), _fold_of(scores, chosen).loc[who].to_numpy())
     except ValueError as error:  # too few patients or folds
         return replace(blank, advice=str(error))
-    return replace(blank, found=found, p=found.p, advice=_advice(found, seeds_needed(paired[:, defined], found)))
+    return replace(blank, found=found, p=found.p, advice=_advice(found, paired[:, defined]))
 
 
 def _fold_of(scores: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[int]:
@@ -114,13 +124,16 @@ def _fold_of(scores: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[int]:
     return folds.groupby(known.patient.astype(str)).first()
 
 
-def _advice(found: Difference, seeds: int | None) -> str:
-    """What would decide, if the effect is as large as it seems; for undecided claims."""
+def _advice(found: Difference, paired: NDArray[np.float64]) -> str:
+    """What would decide, if the effect is as large as it seems; for undecided claims. paired: (seeds, patients)."""
     if found.mean == 0:
         return "no difference was seen"
     patients = math.ceil(found.patients * (found.detectable / abs(found.mean)) ** 2)
-    more = f" or {seeds} seeds" if seeds is not None else "; more seeds alone would not"
-    return f"an effect of this size needs about {patients} patients{more}"
+    seeds = seeds_needed(paired, found)
+    more = f" or {seeds} seeds" if seeds else "; more seeds alone would not do"
+    if len(paired) < 2:
+        more = "; what more seeds would do is not known from one"
+    return f"an effect as large as this one needs about {patients} patients{more}"
 
 
 def _decided(verdict: Verdict) -> Verdict:

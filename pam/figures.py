@@ -50,7 +50,7 @@ def panels(study: Study, table: Table) -> dict[str, bytes]:
     if not study.panels:
         return {}
     with mpl.rc_context(STYLE):
-        return _saved(_draw(study, table))
+        return saved(_draw(study, table))
 
 
 def rows_of(panel: Panel, study: Study) -> dict[tuple[Any, Any], Variant]:
@@ -175,7 +175,7 @@ def _explain(figure: Figure, study: Study, table: Table) -> None:
     figure.supxlabel("\n".join(textwrap.wrap(" ".join(text), 112)), fontsize=6, x=0.01, ha="left")
 
 
-def _saved(figure: Figure) -> dict[str, bytes]:
+def saved(figure: Figure) -> dict[str, bytes]:
     """Both formats without dates and versions."""
     files = {}
     for name, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam import claims, figures, home, manifest, render, study, tables
+from pam import claims, figures, forest, home, manifest, render, study, tables
 from pam.errors import ResultsError
 from pam.files import whole
 
@@ -39,6 +39,9 @@ def publish(name_or_path: str, dataset: str | None, out: Path) -> Publication:
         files["claims.md"] = claims.markdown(verdicts, table.heading).encode()
     for kind, image in figures.panels(declared, table).items():
         files[f"figure7.{kind}"] = image
+    differences = claims.against_reference(declared, cells)
+    for kind, image in forest.draw(differences, table, declared.reference.name).items():
+        files[f"differences.{kind}"] = image
     folder = out / table.study / table.dataset
     for name, content in files.items():
         with whole(folder / name) as file:

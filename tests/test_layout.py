@@ -43,6 +43,7 @@ LAYOUT = (
     "pam.claims",
     "pam.render",
     "pam.figures",
+    "pam.forest",
     "pam.publish",
     "pam.field_report",
     "pam.cli",

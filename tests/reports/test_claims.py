@@ -97,6 +97,19 @@ def test_a_row_without_a_finished_cell_is_named(swept) -> None:
     assert "no seed of which both 'good' and 'unet' are finished" in verdict.advice
 
 
+def test_one_seed_tells_nothing_about_more_seeds(swept) -> None:
+    close = with_claims(replace(BETTER, score="hd95_mm", more=False))
+    noise = np.random.default_rng(0).integers(-4, 5, (3, 5))
+
+    def alike(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        shift = int(noise[["good", "unet", "bad"].index(label), fold])
+        return {name: (np.roll(pair[0], shift, axis=2), pair[1]) for name, pair in masks("unet", fold, seed).items()}
+
+    verdict = claims.judge(close, tables.collect(swept(close, masks=alike, seeds=[0])))[0]
+    assert verdict.outcome == "undecided"
+    assert verdict.advice.endswith("; what more seeds would do is not known from one")
+
+
 def test_the_page_names_unit_effect_and_adjusted_p(swept) -> None:
     found = claims.judge(STUDY, tables.collect(swept(STUDY, masks=masks)))
     page = claims.markdown(found, "claimed on BRATS 2018")
