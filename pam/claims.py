@@ -36,6 +36,7 @@ class Verdict:
     p: float = math.nan
     seeds: int = 0
     left_out: int = 0
+    older: int = 0  # cells whose entries do not tell the image's diagonal, which a missed patient's distance is
     advice: str = ""
 
 
@@ -44,9 +45,13 @@ def judge(study: Study, cells: pd.DataFrame) -> tuple[Verdict, ...]:
     if not study.claims:
         return ()
     finished = cells[cells.finished]
-    cases = ledger.read_many(sorted(set(finished.id)), "cases", CASE_COLUMNS, later=LATER_CASE_COLUMNS)
+    ids = sorted(set(finished.id))
+    cases = ledger.read_many(ids, "cases", CASE_COLUMNS, later=LATER_CASE_COLUMNS)
+    older = {cell for cells in ledger.lacking(ids, "cases", LATER_CASE_COLUMNS).values() for cell in cells}
     scores = patient(cases)
     verdicts = [_worst_comparison(claim, scores, finished) for claim in study.claims]
+    if older:
+        verdicts = [replace(v, older=len(older)) if v.claim.score == "hd95_mm" else v for v in verdicts]
     tested = [i for i, verdict in enumerate(verdicts) if not math.isnan(verdict.p)]
     for i, p in zip(tested, holm([verdicts[i].p for i in tested]), strict=True):
         verdicts[i] = _decided(replace(verdicts[i], p=p))
@@ -79,6 +84,12 @@ def markdown(verdicts: Sequence[Verdict], heading: str) -> str:
     )
     notes = [f"- {sentence(verdict)}" for verdict in verdicts]
     notes += [f"- {v.claim.id}: {v.left_out} patients undefined, left out." for v in verdicts if v.left_out]
+    notes += [
+        f"- {v.claim.id}: {v.older} cell(s) were scored before the image's diagonal was stored; patients missed there "
+        "are undefined: remove those entries and sweep again."
+        for v in verdicts
+        if v.older
+    ]
     return "\n".join([*lines, "", about, "", *notes]) + "\n"
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pam import claims, tables
+from pam import claims, ledger, tables
 from pam.study import Claim, Study, Variant
 
 GOOD, BASE, BAD = Variant("fpa", label="good"), Variant("unet"), Variant("aunet", label="bad")
@@ -115,3 +115,13 @@ def test_the_page_names_unit_effect_and_adjusted_p(swept) -> None:
     page = claims.markdown(found, "claimed on BRATS 2018")
     assert "| C1 | **supported** | dice | good | unet | +0." in page
     assert "Holm over these claims" in page
+
+
+def test_entries_that_lack_the_diagonal_are_counted(swept) -> None:
+    study = with_claims(replace(BETTER, score="hd95_mm", more=False))
+    cells = tables.collect(swept(study, masks=masks))
+    older = ledger.read(cells.id[0])
+    ledger.remove(cells.id[0])
+    ledger.write(replace(older, cases=older.cases.drop(columns="diagonal_mm")))
+    page = claims.markdown(claims.judge(study, cells), "claimed")
+    assert "C1: 1 cell(s) were scored before the image's diagonal was stored" in page
