@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pam.data import scans
+from pam.data import resume, scans
 from pam.data.processes import Count, each, each_in_threads
 from pam.data.slices import Slices, cut
 from pam.data.store import ABOUT, IMAGES, INDEX, MASKS
@@ -79,8 +79,11 @@ def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], wo
 
 
 def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
-    """Write the store into a new folder; `store.json` last. Raises `DataError` for the first bad case."""
-    path.mkdir()
+    """Write the store into a folder, `store.json` last; cases that an earlier, killed build has stored stay.
+
+    Raises `DataError` for the first bad case.
+    """
+    resume.start(path)
     count, channels, height, width = plan.shape
     needed = count * height * width * (channels * np.dtype(np.float16).itemsize + 1)
     _check_space(path, needed)
@@ -93,15 +96,19 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
         progress,
     )
     _check_copies(plan.places, [about["hash"] for _, about in stored])
-    left_out = [
-        {"case": case.case, "patient": case.patient, "errors": [f"{e.path}: {e.message}" for e in case.errors]}
-        for case in plan.left_out
-    ]
     index = pd.concat([rows for rows, _ in stored], ignore_index=True)
-    index.attrs["left_out"] = left_out
+    index.attrs["left_out"] = _left_out(plan)
     index.to_parquet(path / INDEX)
-    cases = {place.case.case: about for place, (_, about) in zip(plan.places, stored, strict=True)}
-    about = {
+    about = _about(plan, index, [about for _, about in stored])
+    resume.finish(path)
+    (path / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+    for file in path.iterdir():
+        _flush(file)
+
+
+def _about(plan: Plan, index: pd.DataFrame, cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `store.json` holds."""
+    return {
         "version": PREPARE_VERSION,
         "dataset": plan.dataset.name,
         "title": plan.dataset.title,
@@ -110,14 +117,18 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
         "modalities": plan.dataset.modalities,
         "preparation": plan.dataset.preparation(),
         "shape": plan.shape,
-        "hash": _content_hash(plan, index, [about["hash"] for _, about in stored]),
-        "cases": cases,
-        "left_out": left_out,
+        "hash": _content_hash(plan, index, [about["hash"] for about in cases]),
+        "cases": {place.case.case: about for place, about in zip(plan.places, cases, strict=True)},
+        "left_out": _left_out(plan),
         "note": plan.dataset.note,
     }
-    (path / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-    for file in path.iterdir():
-        _flush(file)
+
+
+def _left_out(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {"case": case.case, "patient": case.patient, "errors": [f"{e.path}: {e.message}" for e in case.errors]}
+        for case in plan.left_out
+    ]
 
 
 def _check_copies(places: Sequence[Place], hashes: Sequence[str]) -> None:
@@ -153,6 +164,9 @@ def _store_case(
     dataset: Dataset, size: tuple[int, int], path: Path, place: Place
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write one case's slices to their place; its rows of the index, and what the store says of it."""
+    stored = resume.stored(path, place.first, place.shape[0])
+    if stored is not None:
+        return stored
     scan = scans.read(dataset, place.case)
     if scan.target.shape != place.shape:
         raise DataError(f"{place.case.target[0]}: changed while it was read; prepare the data set again")
@@ -162,12 +176,12 @@ def _store_case(
         raise DataError(f"{place.case.images[0].parent}: {error}") from error
     _write_rows(path / IMAGES, place.first, slices.images)
     _write_rows(path / MASKS, place.first, slices.masks)
-    return _index(place, scan, slices), {
+    about = {
         "patient": place.case.patient,
         **({"part": place.case.part} if place.case.part else {}),
         "first": place.first,
         "slices": len(slices.masks),
-        "hash": hashlib.sha256(slices.images.tobytes() + slices.masks.tobytes()).hexdigest(),
+        "hash": resume.slices_hash(slices.images, slices.masks),
         "source": slices.crop.source,
         "top": slices.crop.top,
         "left": slices.crop.left,
@@ -175,6 +189,9 @@ def _store_case(
         "geometry": scan.geometry and {"header": scan.geometry.header.hex(), "shape": scan.geometry.shape},
         "source_hash": place.source_hash,
     }
+    index = _index(place, scan, slices)
+    resume.mark(path, place.first, index, about)
+    return index, about
 
 
 def _index(place: Place, scan: scans.Scan, slices: Slices) -> pd.DataFrame:
@@ -214,7 +231,10 @@ def _check_space(path: Path, needed: int) -> None:
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
-    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if not path.exists():
+        unfinished = path.with_suffix(".new")
+        np.lib.format.open_memmap(unfinished, mode="w+", dtype=dtype, shape=shape)
+        unfinished.replace(path)
 
 
 def _write_rows(path: Path, first: int, rows: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from pam.datasets.dataset import Dataset
 from pam.errors import DataError
 
 LOG = logging.getLogger(__name__)
-PARTIAL = ".partial-"
+PARTIAL, SOURCE = ".partial-", ".source-"
 
 Progress = Callable[[str, int, int], None]  # what is being done, cases done, cases in all
 
@@ -47,9 +47,9 @@ def prepare(
     folder = stores.folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / ".lock", waiting=lambda: announce(f"another process prepares {dataset.name}; waiting")):
-        for stale in folder.glob(f"{PARTIAL}*"):  # of a killed process: the lock is ours, so nobody writes it
+        for stale in folder.glob(f"{SOURCE}*"):  # of a killed process: the lock is ours, so nobody writes it
             shutil.rmtree(stale)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as scratch:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=SOURCE) as scratch:
             if source is None:
                 assert dataset.write_source is not None
                 source = Path(scratch) / "source"
@@ -57,7 +57,6 @@ def prepare(
             path = _prepare(
                 dataset,
                 source,
-                Path(scratch),
                 workers=workers or usable_cores(),
                 progress=progress,
                 announce=announce,
@@ -71,7 +70,6 @@ def prepare(
 def _prepare(
     dataset: Dataset,
     source: Path,
-    scratch: Path,
     *,
     workers: int,
     progress: Progress,
@@ -90,7 +88,14 @@ def _prepare(
     if (path / stores.ABOUT).exists():
         announce(f"{dataset.name} is prepared already, from the same files with the same settings: nothing to do")
         return path
-    unfinished = scratch / plan.key
-    build(plan, unfinished, workers, partial(progress, "storing"))
+    unfinished = path.with_name(f"{PARTIAL}{plan.key}")
+    for stale in path.parent.glob(f"{PARTIAL}*"):
+        if stale != unfinished:  # of other sources or settings; what a killed process left of these is gone on with
+            shutil.rmtree(stale)
+    try:
+        build(plan, unfinished, workers, partial(progress, "storing"))
+    except (DataError, OSError):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     unfinished.replace(path)
     return path

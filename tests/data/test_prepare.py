@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from pam.data import scans
 from pam.data import store as stores
 from pam.data.prepare import prepare
 from pam.data.restore import restore
@@ -240,13 +241,13 @@ def test_a_bad_source_leaves_the_earlier_store_in_place(source: Path, dataset: D
     assert stores.find("brats2018").path == earlier.path
 
 
-def test_a_killed_prepare_leaves_no_store_and_the_next_one_cleans_up(tmp_path: Path, pam_home: Path):
+def test_a_killed_prepare_leaves_no_store_and_the_next_one_goes_on(tmp_path: Path, pam_home: Path):
     phantom.write_tree(tmp_path, patients=12, shape=(24, 96, 96))
     command = [sys.executable, "-m", "pam.prepare", "brats2018", "--source", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder = pam_home / "prepared" / "brats2018"
     deadline = time.monotonic() + 60
-    while not list(folder.glob(".partial-*/*/images.npy")):
+    while not list(folder.glob(".partial-*/done/*.json")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -254,9 +255,56 @@ def test_a_killed_prepare_leaves_no_store_and_the_next_one_cleans_up(tmp_path: P
     assert list(folder.glob(".partial-*"))
     with pytest.raises(DataError, match="not prepared"):
         stores.find("brats2018")
+    (first, *_) = folder.glob(".partial-*/done/*.json")
+    about = json.loads(first.read_text())
     store = prepare(DATASETS.build("brats2018"), tmp_path)
-    assert not list(folder.glob(".partial-*"))
+    assert not list(folder.glob(".partial-*")) and not (store.path / "done").exists()
+    assert about in json.loads((store.path / "store.json").read_text())["cases"].values()
     assert len(store.patients) == 12
+    shutil.rmtree(store.path)
+    assert prepare(DATASETS.build("brats2018"), tmp_path).hash == store.hash
+
+
+def interrupt(dataset: Dataset, source: Path, after: int) -> None:
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "storing" and done == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(dataset, source, workers=1, progress=progress)
+
+
+def test_cases_stored_before_an_interrupt_are_not_read_again(
+    source: Path, dataset: Dataset, pam_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = prepare(dataset, source)
+    content = [(expected.path / name).read_bytes() for name in ("images.npy", "masks.npy", "store.json")]
+    shutil.rmtree(expected.path)
+    interrupt(dataset, source, after=2)
+    read: list[str] = []
+    original = scans.read
+    monkeypatch.setattr(scans, "read", lambda data, case: read.append(case.case) or original(data, case))
+    store = prepare(dataset, source, workers=1)
+    assert read == ["Brats18_PHANTOM_003_1"]
+    assert [(store.path / name).read_bytes() for name in ("images.npy", "masks.npy", "store.json")] == content
+
+
+def test_a_case_whose_slices_did_not_reach_the_disk_is_stored_again(source: Path, dataset: Dataset, pam_home: Path):
+    expected = prepare(dataset, source).hash
+    shutil.rmtree(stores.find("brats2018").path)
+    interrupt(dataset, source, after=2)
+    (images,) = pam_home.glob("prepared/brats2018/.partial-*/images.npy")
+    damaged = np.load(images, mmap_mode="r+")
+    damaged[0] = 0
+    damaged.flush()
+    store = prepare(dataset, source, workers=1)
+    assert store.hash == expected and store.images[0].any()
+
+
+def test_what_was_left_of_other_sources_is_removed(source: Path, dataset: Dataset, pam_home: Path):
+    interrupt(dataset, source, after=1)
+    prepare(replace(dataset, target_labels=(1, 2, 4)), source)
+    assert not list(pam_home.glob("prepared/brats2018/.partial-*"))
 
 
 def _prepare_phantom(_: int) -> str:
