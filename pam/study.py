@@ -8,6 +8,7 @@ import importlib.util
 import itertools
 import json
 import pkgutil
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from pam.errors import StudyError
 
 # Part of every cell id. Raise it, with a CHANGELOG entry, by any change of code that alters results.
 RESULTS_VERSION = 1
+
+# What a slip in a study file raises; any other exception keeps its traceback.
+SLIPS = (ImportError, NameError, AttributeError, TypeError, ValueError, LookupError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,19 +165,20 @@ class Study:
     name: str = ""
 
     def __post_init__(self) -> None:
+        study = f"study {self.name!r}" if self.name else "the study"  # a file's study gets its name when it is loaded
         names = [variant.name for variant in self.rows]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise StudyError(f"study {self.name!r}: rows {repeated} appear twice; give them labels that differ")
+            raise StudyError(f"{study}: rows {repeated} appear twice; give them labels that differ")
         for claim in self.claims:
             unknown = [row for row in (claim.row, *claim.over) if row not in names]
             if unknown or not claim.over:
                 raise StudyError(
-                    f"study {self.name!r}: claim {claim.id!r} compares {unknown or 'with no row'}; expected its rows: "
+                    f"{study}: claim {claim.id!r} compares {unknown or 'with no row'}; expected its rows: "
                     + "; ".join(names)
                 )
         if self.folds < 2 or self.seeds < 1:
-            raise StudyError(f"study {self.name!r}: {self.folds} folds and {self.seeds} seeds; needs ≥ 2 and ≥ 1")
+            raise StudyError(f"{study}: {self.folds} folds and {self.seeds} seeds; needs ≥ 2 and ≥ 1")
 
     @property
     def rows(self) -> tuple[Variant, ...]:
@@ -241,7 +246,9 @@ def load(name_or_path: str) -> Study:
     Raises `StudyError` if there is none, or if the file defines no `STUDY`. Study files are code and are run.
     """
     path = Path(name_or_path)
-    if path.suffix == ".py" and path.is_file():
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise StudyError(f"{path}: no such file; expected a study's file, or one of: {', '.join(names())}")
         return _study_of(_run_file(path), path.stem, str(path))
     local = Path("tune_spaces") / f"{name_or_path}.py"
     if local.is_file():
@@ -253,11 +260,24 @@ def load(name_or_path: str) -> Study:
 
 
 def _run_file(path: Path) -> ModuleType:
+    """The file as a module. Raises `StudyError` that names the line for what a slip of the pen leads to."""
     spec = importlib.util.spec_from_file_location(f"pam_study_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise StudyError(f"{error.filename}:{error.lineno}: {error.msg}; a study is a Python file, mend it") from error
+    except SLIPS as error:
+        what = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}; mend the study"
+        raise StudyError(f"{path}:{_line_in(path, error)}: {what}") from error
     return module
+
+
+def _line_in(path: Path, error: BaseException) -> int:
+    """The line of the file that the error came through last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame.lineno or 0 for frame in frames if frame.filename == str(path)][-1]
 
 
 def _study_of(module: ModuleType, name: str, where: str) -> Study:

@@ -133,6 +133,35 @@ def test_a_file_without_a_study_is_an_error(tmp_path: Path):
         study.load(str(tmp_path / "empty.py"))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = (", r"bad\.py:1: '\(' was never closed"),
+        ("\nimport nope", r"bad\.py:2: ModuleNotFoundError: No module named 'nope'"),
+        ("STUDY = Study()", r"bad\.py:1: NameError: name 'Study' is not defined"),
+        ("from pam.study import Study\nSTUDY = Study(qestion='?')", r"bad\.py:2: TypeError: .*'qestion'"),
+        (
+            (
+                "from pam.study import *\nSTUDY = Study(\nquestion='?', dataset='lgg', folds=1,\n"
+                "reference=Variant('unet'), variants=())"
+            ),
+            r"bad\.py:2: the study: 1 folds and 3 seeds; needs",
+        ),
+    ],
+)
+def test_a_slip_in_a_study_file_is_an_error_that_names_its_line(text: str, message: str, tmp_path: Path):
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        study.load(str(tmp_path / "bad.py"))
+
+
+def test_a_study_file_that_is_not_there_is_an_error():
+    with pytest.raises(
+        StudyError, match=r"missing\.py: no such file; expected a study's file, or one of: .*fpa_dilation"
+    ):
+        study.load("missing.py")
+
+
 def test_a_claim_about_a_row_that_the_study_lacks_is_an_error() -> None:
     claim = Claim(id="C1", text="wider is better", row="unet width=64", over=("unet",))
     with pytest.raises(StudyError, match=r"claim 'C1' compares \['unet width=64'\]; expected its rows: unet"):
