@@ -51,14 +51,16 @@ def run(
             checkpoints.save(cell.id, {**epoch.state, "history": history})
             saved = time.monotonic()
         yield epoch
-    slices, cases = evaluate(network, store, split.test, device=device, precision=recipe.precision)
+    found = evaluate(network, store, split.test, device=device, precision=recipe.precision)
     ledger.write(
         ledger.Entry(
             cell=describe(cell),
             provenance={**provenance, **_measured(network, device, started, history), "data": store.describe()},
-            slices=pd.DataFrame(slices),
-            cases=pd.DataFrame(cases),
+            slices=pd.DataFrame(found.slices),
+            cases=pd.DataFrame(found.cases),
             epochs=pd.DataFrame(history),
+            predictions=pd.DataFrame(found.predictions),
+            attention=pd.DataFrame(found.attention),
         )
     )
     checkpoints.finish(cell.id, network.state_dict())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pam import ledger, manifest, provenance, schedule
+from pam import ledger, manifest, provenance, schedule, views
 from pam.data.folds import Split
 from pam.data.prepare import prepare
 from pam.data.store import Store, find
@@ -64,6 +64,7 @@ def sweep(request: Request) -> Outcome:
     asked = [cell for cell, _ in planned]
     declared = [cell for cell, _ in plan(study, store)]
     manifest.write(study, store, asked, declared, request.settings, demo=request.demo)
+    views.write(store)
     mirror = Mirror(f"{study.name} on {store.dataset}", _tags(store, request), asked)
     for cell in asked:
         (mirror.finished if ledger.has(cell.id) else mirror.restart)(cell.id)

@@ -1,15 +1,18 @@
-"""A trained network on its test cases: per-slice and per-case scores, as columns."""
+"""A trained network on its test cases: scores per slice and per case, and the evidence behind them, as columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from pam.data.view import packed, view_slice
 from pam.metrics import DIAGONAL, DISTANCES, SURFACE_DICE, TOLERANCE, score, score_slices
+from pam.networks.inside import attention_maps, deepest
 from pam.train import autocast, memory_format
 
 if TYPE_CHECKING:  # scoring needs torch, numpy and scipy only
@@ -17,6 +20,16 @@ if TYPE_CHECKING:  # scoring needs torch, numpy and scipy only
 
 THRESHOLD_LOGIT = 0.0  # foreground where the sigmoid exceeds one half
 BATCH = 32  # slices per forward pass; no result depends on it beyond rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Rows of the ledger's tables of the same names."""
+
+    slices: list[dict[str, object]] = field(default_factory=list)
+    cases: list[dict[str, object]] = field(default_factory=list)
+    predictions: list[dict[str, object]] = field(default_factory=list)
+    attention: list[dict[str, object]] = field(default_factory=list)
 
 
 @torch.inference_mode()
@@ -32,25 +45,48 @@ def predict(network: nn.Module, images: np.ndarray, *, device: torch.device, pre
     return np.concatenate(masks)
 
 
+@torch.inference_mode()
+def attend(network: nn.Module, image: np.ndarray, *, device: torch.device, precision: str) -> dict[str, object] | None:
+    """The deepest encoder's attention to an image (c h w), the mean over its channels: module, height, width, values.
+
+    values: float16, row by row. None for a network without attention to positions.
+    """
+    network.eval()
+    batch = torch.tensor(np.asarray(image[None], np.float32), device=device)
+    with autocast(device, precision):
+        maps = attention_maps(network, batch.contiguous(memory_format=memory_format(device)))
+    module = deepest(maps)
+    if module is None:
+        return None
+    values = maps[module][0].float().mean(0).half().cpu().numpy()
+    return {"module": module, "height": values.shape[0], "width": values.shape[1], "values": values.tobytes()}
+
+
 def evaluate(
     network: nn.Module, store: Store, patients: Sequence[str], *, device: torch.device, precision: str
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Score every slice and every case of the patients; (per-slice rows, per-case rows).
+) -> Evaluation:
+    """Score every slice and every case of the patients.
 
     A slice's distances are in pixels (`hd95_px`), a case's in mm (`hd95_mm`): NaN where the source tells no spacing.
     """
-    slices, cases = [], []
+    found = Evaluation()
     index = store.index
     for (patient, case), rows in index[index.patient.isin(patients)].groupby(["patient", "case"], sort=True):
         where = rows.index.to_numpy()
         prediction = predict(network, store.images[where], device=device, precision=precision)
         target = store.masks[where] > 0
         names = {"patient": patient, "case": case}
-        for number, scores in zip(rows.slice, score_slices(prediction, target), strict=True):
-            slices.append({**names, "slice": number, **in_unit(scores, "px")})
+        size = {"height": target.shape[1], "width": target.shape[2]}
+        for number, mask, scores in zip(rows.slice, prediction, score_slices(prediction, target), strict=True):
+            found.slices.append({**names, "slice": number, **in_unit(scores, "px")})
+            found.predictions.append({**names, "slice": number, **size, "mask": packed(mask)})
         spacing = tuple(rows[["spacing_d", "spacing_h", "spacing_w"]].iloc[0])
-        cases.append({**names, "slices": len(rows), **in_unit(score(prediction, target, spacing), "mm")})
-    return slices, cases
+        found.cases.append({**names, "slices": len(rows), **in_unit(score(prediction, target, spacing), "mm")})
+        view = view_slice(rows.target_pixels.to_numpy(), rows.brain_pixels.to_numpy())
+        attention = attend(network, store.images[where[view]], device=device, precision=precision)
+        if attention is not None:
+            found.attention.append({**names, "slice": rows.slice.iloc[view], **attention})
+    return found
 
 
 def in_unit(scores: Mapping[str, object], unit: str) -> dict[str, object]:

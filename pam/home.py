@@ -32,3 +32,8 @@ def checkpoints() -> Path:
 def studies() -> Path:
     """What each sweep asked for: one manifest per study and data set."""
     return home() / "studies"
+
+
+def views() -> Path:
+    """What figures show of each data set, one file per data hash: parts of patients' images."""
+    return home() / "views"

@@ -1,7 +1,8 @@
 """The finished cells' results as Parquet: the source of truth for every table and figure.
 
-One folder per cell id under `pam.home.ledger()`, with `slices.parquet`, `cases.parquet`, `epochs.parquet` and, written
-last, `cell.json`: the cell, its provenance and the tables' checksums. An entry exists exactly while its cell.json does.
+One folder per cell id under `pam.home.ledger()`, with `slices.parquet`, `cases.parquet`, `epochs.parquet`, the evidence
+that figures show (`predictions.parquet`, `attention.parquet`) and, written last, `cell.json`: the cell, its provenance
+and the tables' checksums. An entry exists exactly while its cell.json does. Entries of the first version lack evidence.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pam import home
 from pam.errors import ResultsError
 
 TABLES = ("slices", "cases", "epochs")
+EVIDENCE = ("predictions", "attention")
 CELL = "cell.json"
 
 
@@ -36,6 +38,12 @@ class Entry:
     slices      one row per test slice: patient, case, slice, `pam.metrics.SCORES` named by `pam.evaluate.in_unit` (px)
     cases       one row per test case: patient, case, slices, the same scores (mm)
     epochs      one row per epoch: epoch, loss, seconds
+    predictions one row per test slice: patient, case, slice, height, width, mask (as `pam.data.view.packed` packs it)
+    attention   one row per test case: patient, case, slice, module, height, width, values (float16, row by row): the
+                deepest encoder's attention map of the slice that `pam.data.view.view_slice` chooses, the mean over its
+                channels; no row for a network without one
+
+    The evidence is written where it is given, and read by `evidence` alone: `read` leaves it None.
     """
 
     cell: dict[str, Any]
@@ -43,6 +51,8 @@ class Entry:
     slices: pd.DataFrame
     cases: pd.DataFrame
     epochs: pd.DataFrame
+    predictions: pd.DataFrame | None = None
+    attention: pd.DataFrame | None = None
 
 
 def folder(cell_id: str) -> Path:
@@ -114,6 +124,19 @@ def read_many(
     return frame
 
 
+def evidence(cell_id: str, table: str) -> pd.DataFrame | None:
+    """The cell's predictions or attention maps; None for an entry written before they were kept, or without a row.
+
+    Raises `ResultsError` as `read` does.
+    """
+    assert table in EVIDENCE, f"no evidence {table!r}; there are {EVIDENCE}"
+    document = _document(cell_id)
+    if table not in document["tables"]:
+        return None
+    frame: pd.DataFrame = _table(cell_id, document, table).to_pandas()
+    return frame
+
+
 def lacking(ids: Iterable[str], table: str, columns: Iterable[str]) -> dict[str, list[str]]:
     """Column → the cells whose entries were written before it was stored; columns that all have are left out."""
     stored = {cell_id: set(pq.read_schema(folder(cell_id) / f"{table}.parquet").names) for cell_id in ids}
@@ -130,9 +153,12 @@ def remove(cell_id: str) -> None:
 def _fill(staged: Path, entry: Entry) -> None:
     """Write the entry's files, cell.json last."""
     tables = {}
-    for name in TABLES:
+    for name in (*TABLES, *EVIDENCE):
+        frame = getattr(entry, name)
+        if frame is None or (name in EVIDENCE and frame.empty):
+            continue
         path = staged / f"{name}.parquet"
-        table = _compact(getattr(entry, name))
+        table = _compact(frame)
         pq.write_table(table, path, compression="zstd")
         tables[name] = {"rows": table.num_rows, "sha256": _sha256(path)}
     document = {"cell": entry.cell, "provenance": entry.provenance, "tables": tables}

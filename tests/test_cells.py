@@ -1,16 +1,19 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from pam import cells, checkpoints, ledger
+from pam import cells, checkpoints, ledger, networks
 from pam.data.prepare import prepare
 from pam.data.store import Store
+from pam.data.view import unpacked
 from pam.datasets import DATASETS
 from pam.errors import DataError
 from pam.metrics import STATES
 from pam.plan import plan
 from pam.study import Recipe, Study, Variant
+from pam.train import autocast
 
 CPU = torch.device("cpu")
 STUDY = Study(
@@ -108,3 +111,35 @@ def test_a_cell_planned_for_other_data_is_refused(store):
     with pytest.raises(DataError, match="was planned for other data"):
         run(replace(cell, data_hash="0" * 64), split, store)
     assert not ledger.has(replace(cell, data_hash="0" * 64).id)
+
+
+def test_the_masks_kept_are_those_that_were_scored(store):
+    cell, split = plan(STUDY, store)[0]
+    run(cell, split, store)
+    kept, scored = ledger.evidence(cell.id, "predictions"), ledger.read(cell.id).slices
+    assert [*zip(kept.case, kept.slice, strict=True)] == [*zip(scored.case, scored.slice, strict=True)]
+    rows = store.index.set_index(["case", "slice"]).assign(row=range(len(store.index))).row
+    for mask, scores in zip(kept.itertuples(), scored.itertuples(), strict=True):
+        prediction = unpacked(mask.mask, mask.height, mask.width)
+        target = store.masks[rows[mask.case, mask.slice]] > 0
+        assert ((prediction & target).sum(), (prediction & ~target).sum()) == (scores.tp, scores.fp)
+    assert ledger.evidence(cell.id, "attention") is None  # a plain U-net has none
+
+
+def test_the_attention_kept_is_the_deepest_encoders_at_the_largest_target(store):
+    study = replace(STUDY, reference=Variant("fpa", {"width": 2}))
+    cell, split = plan(study, store)[0]
+    run(cell, split, store)
+    kept = ledger.evidence(cell.id, "attention")
+    assert sorted(kept.patient) == sorted(split.test)
+    assert set(kept.module) == {"bridge.attention"}
+    network = networks.build("fpa", len(store.modalities), width=2).eval()
+    network.load_state_dict(torch.load(checkpoints.weights_path(cell.id), weights_only=True))
+    first = kept.iloc[0]
+    rows = store.index[store.index.case == first.case]
+    assert first.slice == rows.slice[rows.target_pixels.idxmax()]
+    image = torch.from_numpy(store.images[rows.target_pixels.idxmax()][None]).float()
+    with torch.no_grad(), autocast(CPU, Recipe().precision):
+        expected = networks.attention_maps(network, image)["bridge.attention"][0].float().mean(0)
+    values = np.frombuffer(first["values"], np.float16).reshape(first.height, first.width)
+    assert np.allclose(values, expected, atol=2e-3)

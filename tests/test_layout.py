@@ -29,6 +29,7 @@ LAYOUT = (
     "pam.train",
     "pam.evaluate",
     "pam.ledger",
+    "pam.views",
     "pam.checkpoints",
     "pam.memory",
     "pam.cells",

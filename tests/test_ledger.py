@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from pam import ledger
+from pam.data.view import packed, unpacked
 from pam.errors import ResultsError
 from pam.evaluate import in_unit
 from pam.metrics import score, score_slices
@@ -180,3 +181,30 @@ def test_an_entry_from_before_a_score_was_stored_still_reads_and_is_named() -> N
     assert math.isnan(both.assd_mm.iloc[0])
     assert ledger.lacking(["older", "newer"], "cases", ["assd_mm", "diagonal_mm"]) == {"assd_mm": ["older"]}
     assert "assd_mm" not in ledger.read("older").cases
+
+
+def test_evidence_is_read_apart_and_to_the_last_bit() -> None:
+    mask = np.random.default_rng(0).random((5, 7)) < 0.5
+    predictions = pd.DataFrame([{"case": "a", "slice": 3, "height": 5, "width": 7, "mask": packed(mask)}])
+    maps = pd.DataFrame([{"case": "a", "module": "bridge", "values": np.float16([0.1, 0.9]).tobytes()}])
+    ledger.write(replace(entry(), predictions=predictions, attention=maps))
+    row = ledger.evidence("0123abcd", "predictions").iloc[0]
+    assert np.array_equal(unpacked(row["mask"], row.height, row.width), mask)
+    assert np.array_equal(
+        np.frombuffer(ledger.evidence("0123abcd", "attention")["values"].iloc[0], np.float16), np.float16([0.1, 0.9])
+    )
+    assert ledger.read("0123abcd").predictions is None
+
+
+def test_an_entry_from_before_evidence_was_kept_still_reads_and_has_none() -> None:
+    ledger.write(entry())
+    assert ledger.evidence("0123abcd", "predictions") is None
+    assert len(ledger.read("0123abcd").slices) == 9
+
+
+def test_damaged_evidence_is_named() -> None:
+    ledger.write(replace(entry(), predictions=pd.DataFrame({"mask": [b"0"]})))
+    path = ledger.folder("0123abcd") / "predictions.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ResultsError, match=r"predictions\.parquet: its checksum differs"):
+        ledger.evidence("0123abcd", "predictions")

@@ -99,6 +99,7 @@ def describe(
         reader="nifti",
         find=partial(find, layout),
         write_source=write_source,
+        shown="T1ce" if target == "et" else "FLAIR",  # where contrast enhances; where oedema is bright
     )
 
 

@@ -32,6 +32,7 @@ def describe(name: str, title: str, **changes: object) -> Dataset:
         "target": "vehicles",
         "expects": f"leftImg8bit/train/aachen/aachen_000000_000019{IMAGE} and gtFine/train/aachen/…{LABELS}",
         "modalities": ("red", "green", "blue"),
+        "shown": "green",
         "labels": (*range(34), UNKNOWN),
         "target_labels": VEHICLES,
         "zero_outside": False,

@@ -66,6 +66,7 @@ class Dataset:
     resampled: tuple[str, ...] = ()  # modalities that lie on a grid of their own and are brought to the target's
     resolve: Callable[[Dataset, Path], Dataset] | None = None  # where the source folder tells modalities and labels
     note: str = ""  # what a reader of results must know of the source
+    shown: str = ""  # the modality in which figures show a slice; "": the last
 
     @property
     def phantom(self) -> bool:

@@ -99,6 +99,7 @@ def isles2022(*, flair: str = "leave_out") -> Dataset:
         reader="nifti",
         find=partial(find_2022, modalities),
         resampled=modalities[2:],
+        shown="DWI",
     )
 
 

@@ -25,6 +25,7 @@ def lgg() -> Dataset:
         target="FLAIR abnormality",
         expects="Kaggle's kaggle_3m: TCGA_XX_0000_00000000/TCGA_XX_0000_00000000_{1,2,…}.tif, each with its …_mask.tif",
         modalities=("pre-contrast", "FLAIR", "post-contrast"),
+        shown="FLAIR",
         labels=(0, 255),
         target_labels=(255,),
         size=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -27,6 +27,16 @@ def attention_maps(network: nn.Module, images: Tensor, names: Sequence[str] | No
     with recorded(network, attention_names(network) if names is None else names) as maps:
         network(images)
     return maps
+
+
+def deepest(maps: Mapping[str, Tensor]) -> str | None:
+    """Name of the deepest encoder's map over positions (the bridge is one), of those that `attention_maps` returns.
+
+    Of a network that attends in its decoder alone, the deepest there; None where no map is over positions.
+    """
+    places = [name for name, values in maps.items() if tuple(values.shape[-2:]) != (1, 1)]
+    encoder = [name for name in places if name.startswith(("encoder", "bridge"))]
+    return encoder[-1] if encoder else next(iter(places), None)
 
 
 @contextmanager

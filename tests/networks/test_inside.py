@@ -11,7 +11,7 @@ from torch import nn
 
 from pam import networks
 from pam.errors import StudyError
-from pam.networks.inside import attention_maps, attention_names
+from pam.networks.inside import attention_maps, attention_names, deepest
 from pam.networks.receptive_field import Field, gradients, receptive_fields
 
 PLAIN = ("unet", "wunet", "d6unet", "d9unet")
@@ -115,3 +115,20 @@ def test_claim_c13_fails_in_deep_stages_of_images_of_128_where_a_dilation_of_9_l
 @pytest.mark.parametrize("seed", [0, 1])
 def test_claim_c13_fails_for_rfnas_branch_which_looks_further_than_the_main_one_at_initialisation(seed):
     assert min(spread_ratios("rfna", seed).values()) > 1.2
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("fpa", {}, "bridge.attention"),
+        ("cbamunet", {}, "bridge.refine.spatial"),
+        ("cscunet", {}, "encoder3.refine.spatial"),
+        ("gcnunet", {}, "bridge.refine.position"),
+        ("aunet", {}, "gate3.attention"),
+        ("fpa", {"placement": "decoder"}, "decoder3.attention"),
+        ("unet", {}, None),
+    ],
+)
+def test_the_deepest_map_over_positions_is_the_encoders_last(name, options, expected):
+    network = networks.build(name, 3, generator=generator(), width=4, **options)
+    assert deepest(attention_maps(network, images(1, 3, 32, 32))) == expected
