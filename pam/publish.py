@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam import claims, figures, forest, home, manifest, render, study, tables
+from pam import claims, home, manifest, render, study, tables
 from pam.errors import ResultsError
+from pam.figures import forest, panels
 from pam.files import whole
 
 
@@ -37,7 +38,7 @@ def publish(name_or_path: str, dataset: str | None, out: Path) -> Publication:
     verdicts = claims.judge(declared, cells)
     if verdicts:
         files["claims.md"] = claims.markdown(verdicts, table.heading).encode()
-    for kind, image in figures.panels(declared, table).items():
+    for kind, image in panels.draw(declared, table).items():
         files[f"figure7.{kind}"] = image
     differences = claims.against_reference(declared, cells)
     for kind, image in forest.draw(differences, table, declared.reference.name).items():

@@ -44,7 +44,6 @@ LAYOUT = (
     "pam.claims",
     "pam.render",
     "pam.figures",
-    "pam.forest",
     "pam.publish",
     "pam.field_report",
     "pam.cli",

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pam import figures, study, tables
+from pam import study, tables
 from pam.errors import StudyError
+from pam.figures import panels, style
 from pam.study import Panel
 
 STUDY = study.load("fpa_dilation")
@@ -24,17 +25,17 @@ def said(svg: bytes) -> str:
 
 def test_the_same_table_gives_the_same_bytes(swept) -> None:
     table = table_of(swept(STUDY, folds=[0, 1], seeds=[0]))
-    assert figures.panels(STUDY, table) == figures.panels(STUDY, table)
+    assert panels.draw(STUDY, table) == panels.draw(STUDY, table)
 
 
 def test_no_file_holds_a_date(swept) -> None:
-    files = figures.panels(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
+    files = panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
     assert b"<dc:date>" not in files["svg"]
     assert Image.open(io.BytesIO(files["png"])).info.keys() == {"dpi"}
 
 
 def test_the_figure_has_the_four_panels_of_figure_7_and_names_its_data(swept) -> None:
-    text = said(figures.panels(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))["svg"])
+    text = said(panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))["svg"])
     for panel in ("a) fpa (depthwise=True)", "b) fpa", "c) fpa (depthwise=False)", "d) fpa"):
         assert panel in text
     assert "fpa_dilation on BRATS 2018" in text
@@ -42,25 +43,25 @@ def test_the_figure_has_the_four_panels_of_figure_7_and_names_its_data(swept) ->
 
 
 def test_a_phantom_is_named_in_the_figure(swept) -> None:
-    text = said(figures.panels(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0], phantom=True)))["svg"])
+    text = said(panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0], phantom=True)))["svg"])
     assert "(PHANTOM)" in text
 
 
 def test_a_missing_point_is_marked_and_changes_the_figure(swept) -> None:
     label = STUDY.variants[0].name
-    whole = figures.panels(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
-    gap = figures.panels(STUDY, table_of(swept(STUDY, folds=[1], seeds=[0], without=[(label, 1, 0)])))
+    whole = panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
+    gap = panels.draw(STUDY, table_of(swept(STUDY, folds=[1], seeds=[0], without=[(label, 1, 0)])))
     assert "no result" in said(gap["svg"])
     assert "no result" not in said(whole["svg"])
 
 
 def test_a_study_without_panels_has_no_figure(swept) -> None:
     table = table_of(swept(STUDY, folds=[0], seeds=[0]))
-    assert figures.panels(replace(STUDY, panels=()), table) == {}
+    assert panels.draw(replace(STUDY, panels=()), table) == {}
 
 
 def test_a_panel_holds_the_rows_that_fit_it() -> None:
-    points = figures.rows_of(STUDY.panels[3], STUDY)
+    points = panels.rows_of(STUDY.panels[3], STUDY)
     assert list(points) == [(6, 1), (6, 2), (9, 1), (9, 2), (12, 1), (12, 2)]
     assert points[9, 2].options == {"dilation": 9, "expansion": 2, "depthwise": False}
 
@@ -74,16 +75,16 @@ def test_a_panel_holds_the_rows_that_fit_it() -> None:
 )
 def test_a_panel_that_does_not_fit_its_study_is_refused(panel: Panel, message: str) -> None:
     with pytest.raises(StudyError, match=message):
-        figures.rows_of(panel, STUDY)
+        panels.rows_of(panel, STUDY)
 
 
 def test_the_figure_is_as_wide_as_a_page_of_text(swept) -> None:
-    files = figures.panels(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
+    files = panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
     pixels = np.asarray(Image.open(io.BytesIO(files["png"])))
-    assert pixels.shape[1] == round(300 * figures.WIDTH)
+    assert pixels.shape[1] == round(300 * style.WIDTH)
 
 
 def test_rows_that_were_not_asked_for_leave_marked_gaps(swept) -> None:
     manifest = swept(STUDY, folds=[0], seeds=[0])
     chosen = manifest | {"cells": [cell for cell in manifest["cells"] if cell["label"] == "unet"]}
-    assert "no result" in said(figures.panels(STUDY, table_of(chosen))["svg"])
+    assert "no result" in said(panels.draw(STUDY, table_of(chosen))["svg"])

@@ -1,4 +1,5 @@
-from pam import claims, forest, tables
+from pam import claims, tables
+from pam.figures import forest
 from pam.study import Study, Variant
 
 STUDY = Study(
@@ -27,7 +28,7 @@ def test_the_plot_is_the_same_each_time(swept) -> None:
 
 def test_a_row_without_an_interval_still_has_its_line(swept) -> None:
     missing = {("rfna", fold, 0) for fold in range(5)}
-    assert drawn(swept, without=missing).keys() == {"png", "svg"}
+    assert drawn(swept, without=missing).keys() == {"png", "svg", "pdf"}
 
 
 def test_without_any_interval_there_is_no_plot(swept) -> None:

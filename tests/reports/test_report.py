@@ -10,7 +10,7 @@ from pam.errors import PamError
 from pam.report import main
 
 STUDY = study.load("fpa_dilation")
-FILES = {"claims.md", "table.md", "table.csv", "table.tex", "figure7.png", "figure7.svg"}
+FILES = {"claims.md", "table.md", "table.csv", "table.tex", "figure7.png", "figure7.svg", "figure7.pdf"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pam.errors import StudyError
+from pam.figures.style import COLOURS, MARKERS, REFERENCE, drawn
 from pam.study import Panel, Study, Variant
 from pam.tables import PROTOCOL, Row, Summary, Table
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; the markers differ for print without colour.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-REFERENCE = "#555555"
-WIDTH = 4.8  # inches: the text width of a BMVC page, so that fonts keep their size in print
-ROW_HEIGHT = 1.75
+ROW_HEIGHT = 1.75  # inches
 DODGE = 0.08  # between the lines of a panel, in steps of the factor, so that error bars stay apart
-STYLE: dict[Any, Any] = {
-    "font.size": 7,
-    "axes.titlesize": 7.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 3.8,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "svg.hashsalt": "pam",  # ids in the SVG are the same each time
-    "svg.fonttype": "path",
-}
 NO_RESULT = Summary(mean=math.nan, sd=math.nan, n=0)
 
 
-def panels(study: Study, table: Table) -> dict[str, bytes]:
-    """The figure as {"png": …, "svg": …}, empty for a study without panels. The same table gives the same bytes.
+def draw(study: Study, table: Table) -> dict[str, bytes]:
+    """The figure by format, empty for a study without panels.
 
     Raises `StudyError` for a panel that no row of the study fits.
     """
     if not study.panels:
         return {}
-    with mpl.rc_context(STYLE):
-        return saved(_draw(study, table))
+    columns = min(2, len(study.panels))
+    lines = math.ceil(len(study.panels) / columns)
+
+    def fill(figure: Figure) -> None:
+        grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        for ax in grid[:, 0]:
+            ax.set_ylabel("IoU (%)")
+        by_label = {row.label: row for row in table.rows}
+        for ax, panel in zip(grid.flat, study.panels, strict=False):
+            _panel(ax, panel, study, by_label)
+        for ax in grid.flat[len(study.panels) :]:
+            ax.set_axis_off()
+
+    return drawn(table, ROW_HEIGHT * lines + 0.35, table.heading, _foot(study, table), fill)
 
 
 def rows_of(panel: Panel, study: Study) -> dict[tuple[Any, Any], Variant]:
@@ -72,23 +61,6 @@ def rows_of(panel: Panel, study: Study) -> dict[tuple[Any, Any], Variant]:
             f"and sets {panel.over!r} and {panel.lines!r}"
         )
     return found
-
-
-def _draw(study: Study, table: Table) -> Figure:
-    columns = min(2, len(study.panels))
-    lines = math.ceil(len(study.panels) / columns)
-    figure = Figure(figsize=(WIDTH, ROW_HEIGHT * lines + 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
-    for ax in grid[:, 0]:
-        ax.set_ylabel("IoU (%)")
-    by_label = {row.label: row for row in table.rows}
-    for ax, panel in zip(grid.flat, study.panels, strict=False):
-        _panel(ax, panel, study, by_label)
-    for ax in grid.flat[len(study.panels) :]:
-        ax.set_axis_off()
-    _explain(figure, study, table)
-    return figure
 
 
 def _panel(ax: Axes, panel: Panel, study: Study, by_label: dict[str, Row]) -> None:
@@ -155,9 +127,8 @@ def _reference(ax: Axes, row: Row | None) -> None:
         ax.axhspan(low, high, color=REFERENCE, alpha=0.13, linewidth=0, zorder=0)
 
 
-def _explain(figure: Figure, study: Study, table: Table) -> None:
-    """Heading and foot: which data, what is averaged, what the signs mean."""
-    figure.suptitle(table.heading, fontsize=8, fontweight="bold", color="#A00000" if table.phantom else "black")
+def _foot(study: Study, table: Table) -> list[str]:
+    """What is averaged and what the signs mean."""
     scores = {row.label: row.scores["iou"] for row in table.rows if row.scores["iou"].n}
     single = all(score.n == 1 for score in scores.values())
     reference = study.reference.name
@@ -165,21 +136,7 @@ def _explain(figure: Figure, study: Study, table: Table) -> None:
         f"IoU of both classes, protocol {PROTOCOL}:",
         "one cell per point, so no error bars;" if single else "mean ± SD over fold × seed cells;",
         f"dashed line{'' if single else ' and band'}: {reference}{'' if scores.get(reference) else ' (no result)'}.",
-        f"Deviations from the study: {'; '.join(table.deviations) or 'none'}.",
     ]
-    found, expected = sum(len(row.cells) for row in table.rows), sum(row.expected for row in table.rows)
-    if found < expected or any(row.name not in scores for row in study.rows):
-        text.append(f"Cells: {found} of {expected} asked for; hollow: some missing, × on the axis: no result.")
-    if table.phantom:
-        text.append("PHANTOM data: the numbers say nothing about patients.")
-    figure.supxlabel("\n".join(textwrap.wrap(" ".join(text), 112)), fontsize=6, x=0.01, ha="left")
-
-
-def saved(figure: Figure) -> dict[str, bytes]:
-    """Both formats without dates and versions."""
-    files = {}
-    for name, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=name, dpi=300, metadata=metadata)
-        files[name] = buffer.getvalue()
-    return files
+    if any(row.missing for row in table.rows) or any(row.name not in scores for row in study.rows):
+        text.append("Hollow: some cells missing, × on the axis: no result.")
+    return text

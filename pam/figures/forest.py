@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pam.claims import Verdict
-from pam.figures import COLOURS, REFERENCE, STYLE, WIDTH, saved
+from pam.figures.style import COLOURS, REFERENCE, drawn
 from pam.tables import Table
 
 ROW_HEIGHT = 0.19  # inches
@@ -18,15 +16,14 @@ DECIDED, OPEN = COLOURS[0], REFERENCE
 
 
 def draw(verdicts: Sequence[Verdict], table: Table, reference: str) -> dict[str, bytes]:
-    """The plot as {"png": …, "svg": …}; empty if no row has an interval. Rows without one are named with "no interval".
+    """The plot by format; empty if no row has an interval. Rows without one are named with "no interval".
 
     verdicts: of one score, one per row, as `pam.claims.against_reference` finds them.
     """
     if all(verdict.found is None for verdict in verdicts):
         return {}
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, ROW_HEIGHT * len(verdicts) + 1.35), layout="constrained")
-        FigureCanvasAgg(figure)
+
+    def fill(figure: Figure) -> None:
         ax = figure.subplots()
         ax.axvline(0, color=REFERENCE, linewidth=0.8, linestyle="--")
         for height, verdict in enumerate(verdicts):
@@ -34,13 +31,12 @@ def draw(verdicts: Sequence[Verdict], table: Table, reference: str) -> dict[str,
         ax.set_yticks(range(len(verdicts)), [verdict.claim.row for verdict in verdicts])
         ax.set_ylim(len(verdicts) - 0.5, -0.5)
         ax.set_xlabel("Δ Dice per patient (points of %)")
-        heading = f"{table.heading}: rows minus {reference}"
-        figure.suptitle(heading, fontsize=8, fontweight="bold", color="#A00000" if table.phantom else "black")
-        figure.supxlabel(_explanation(verdicts, table), fontsize=6, x=0.01, ha="left")
-        return saved(figure)
+
+    height = ROW_HEIGHT * len(verdicts) + 0.8
+    return drawn(table, height, f"{table.heading}: rows minus {reference}", _foot(verdicts), fill)
 
 
-def _row(ax: mpl.axes.Axes, height: int, verdict: Verdict) -> None:
+def _row(ax: Axes, height: int, verdict: Verdict) -> None:
     """A point with its interval: filled if the difference is real after Holm, hollow if undecided."""
     if verdict.found is None:
         ax.text(0, height, " no interval", va="center", fontsize=6, color=OPEN)
@@ -53,14 +49,10 @@ def _row(ax: mpl.axes.Axes, height: int, verdict: Verdict) -> None:
     ax.plot([100 * verdict.found.mean], [height], marker="o", color=colour, markerfacecolor=face)
 
 
-def _explanation(verdicts: Sequence[Verdict], table: Table) -> str:
+def _foot(verdicts: Sequence[Verdict]) -> list[str]:
     patients = sorted({verdict.found.patients for verdict in verdicts if verdict.found})
     n = f"{patients[0]}" if len(patients) == 1 else f"{patients[0]} to {patients[-1]}"
-    lines = [
+    return [
         f"Protocol patient, {n} patients; bar: 95 % interval, the wider of those over patients and over test folds.",
         "Filled: p < 5 % after Holm over the rows; hollow: undecided.",
-        *textwrap.wrap(f"Deviations from the study: {'; '.join(table.deviations) or 'none'}.", 112),
     ]
-    if table.phantom:
-        lines.append("PHANTOM data: the numbers say nothing about patients.")
-    return "\n".join(lines)
