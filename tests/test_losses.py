@@ -1,7 +1,8 @@
 import pytest
 import torch
+from monai import losses as monai
 
-from pam.losses import LOSSES, dice, loss_of
+from pam.losses import LOSSES, SMOOTHING, TVERSKY_FN, TVERSKY_FP, dice, loss_of
 
 LOGIT = 100.0  # a sigmoid of exactly 0 or 1 in float32
 
@@ -30,6 +31,37 @@ def test_dice_is_pooled_over_the_batch_not_averaged_over_its_images():
 def test_dice_of_an_empty_batch_predicted_empty_is_zero():
     target = torch.zeros(2, 1, 4, 4)
     assert dice(logits_of(target), target).item() == pytest.approx(0.0)
+
+
+# MONAI's batch Dice smooths after averaging over classes, of which there is one; its focal loss has γ = 2 by default.
+ORACLES = {
+    "dice": monai.DiceLoss(sigmoid=True, batch=True, smooth_nr=SMOOTHING, smooth_dr=SMOOTHING),
+    "dice_per_image": monai.DiceLoss(sigmoid=True, smooth_nr=SMOOTHING, smooth_dr=SMOOTHING),
+    "cross_entropy": torch.nn.BCEWithLogitsLoss(),
+    "dice_and_cross_entropy": monai.DiceCELoss(sigmoid=True, batch=True, smooth_nr=SMOOTHING, smooth_dr=SMOOTHING),
+    "focal": monai.FocalLoss(gamma=2.0),
+    "tversky": monai.TverskyLoss(
+        sigmoid=True, batch=True, alpha=TVERSKY_FP, beta=TVERSKY_FN, smooth_nr=SMOOTHING, smooth_dr=SMOOTHING
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_a_loss_and_its_gradient_equal_an_independent_implementations(name):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 1, 6, 5, generator=generator).requires_grad_()
+    target = (torch.rand(3, 1, 6, 5, generator=generator) < 0.3).float()
+    target[1] = 0
+    ours, theirs = LOSSES.get(name)(logits, target), ORACLES[name](logits, target)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, theirs)))
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_a_perfect_prediction_costs_next_to_nothing_and_a_wrong_one_more(name):
+    target = torch.tensor([[[[1.0, 0.0, 1.0, 0.0]]], [[[0.0, 0.0, 0.0, 0.0]]]])
+    assert LOSSES.get(name)(logits_of(target), target).item() == pytest.approx(0.0, abs=1e-6)
+    assert LOSSES.get(name)(logits_of(1 - target), target).item() > 0.5
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
