@@ -14,6 +14,8 @@ COMMANDS = {
     "networks": ("pam.networks.__main__", "print the network zoo"),
     "prepare": ("pam.prepare", "read a data set's scans, check them and store their slices"),
     "sweep": ("pam.sweep", "train what is missing of a study"),
+    "train": ("pam.train.__main__", "train cells of a study in one process, without Ray"),
+    "track": ("pam.track", "bring results trained elsewhere to the ledger"),
     "report": ("pam.report", "make a study's tables and figures"),
     "receptive_fields": ("pam.receptive_fields", "measure how far networks' branches look"),
 }

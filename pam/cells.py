@@ -1,4 +1,4 @@
-"""One cell, from prepared data to its ledger entry. Knows neither Ray nor MLflow; any scheduler pulls from it."""
+"""One cell, from prepared data to its result. Knows neither Ray nor MLflow; any scheduler pulls from it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
-from pam import checkpoints, ledger, memory, networks
+from pam import checkpoints, memory, networks
 from pam.data.batches import Batches, choose_slices
 from pam.data.folds import Split
 from pam.data.store import Store
 from pam.errors import DataError
 from pam.evaluate import evaluate
+from pam.result import Record, Result
 from pam.study import Cell, Recipe
 from pam.train import Epoch, fit
 
@@ -30,9 +30,10 @@ def run(
     *,
     device: torch.device,
     provenance: Mapping[str, Any],
+    record: Record,
     checkpoint_seconds: float = 30.0,
 ) -> Iterator[Epoch]:
-    """Train the cell from its newest checkpoint, yield each epoch, then score it and write its ledger entry.
+    """Train the cell from its newest checkpoint, yield each epoch, then score it and record its result.
 
     The state is saved whenever `checkpoint_seconds` have passed since the last time, and after the last epoch.
     """
@@ -46,21 +47,21 @@ def run(
     history = [] if state is None else state["history"]
     saved = time.monotonic()
     for epoch in fit(network, batches, recipe, state=state):
-        history.append({name: value for name, value in vars(epoch).items() if name != "state"})
+        history.append({name: value for name, value in vars(epoch).items() if name not in ("state", "of")})
         if epoch.epoch == recipe.epochs or time.monotonic() - saved >= checkpoint_seconds:
             checkpoints.save(cell.id, {**epoch.state, "history": history})
             saved = time.monotonic()
         yield epoch
     found = evaluate(network, store, split.test, device=device, precision=recipe.precision)
-    ledger.write(
-        ledger.Entry(
+    record(
+        Result(
             cell=describe(cell),
             provenance={**provenance, **_measured(network, device, started, history), "data": store.describe()},
-            slices=pd.DataFrame(found.slices),
-            cases=pd.DataFrame(found.cases),
-            epochs=pd.DataFrame(history),
-            predictions=pd.DataFrame(found.predictions),
-            attention=pd.DataFrame(found.attention),
+            slices=found.slices,
+            cases=found.cases,
+            epochs=history,
+            predictions=found.predictions,
+            attention=found.attention,
         )
     )
     checkpoints.finish(cell.id, network.state_dict())
@@ -73,7 +74,7 @@ def prepare_training(
     network = networks.build(
         cell.network, len(store.modalities), generator=generator_of(cell, "weights"), **cell.options
     )
-    rows = choose_slices(store.index, split.train, recipe.slices, generator_of(cell, "slices"))
+    rows = choose_slices(store.columns, split.train, recipe.slices, generator_of(cell, "slices"))
     batches = Batches(
         store.images,
         store.masks,

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pam import ledger, manifest, provenance, schedule, views
 from pam.data.folds import Split
-from pam.data.prepare import prepare
-from pam.data.store import Store, find
-from pam.datasets import DATASETS
-from pam.plan import apply_settings, check, plan
+from pam.data.store import Store
 from pam.progress import SweepProgress
-from pam.study import Cell, Study
+from pam.request import Asked, Request, resolve
+from pam.study import Cell
 from pam.track import Mirror, summarise
-
-# The demo's smaller study: enough folds for error bars, small enough to wait for.
-DEMO_DATASET, DEMO_FOLDS, DEMO_SEEDS = "phantom", 3, 1
-DEMO_SETTINGS = {"width": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a sweep was asked to do."""
+class Placement:
+    """Where cells run, and on how much of it each."""
 
-    study: Study
-    dataset: str | None = None  # another than the study's
-    folds: Iterable[int] | None = None
-    seeds: Iterable[int] | None = None
-    only: Iterable[str] | None = None  # rows, see `Study.cells`
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    demo: bool = False
     address: str | None = None
     cpus: int = 1
     gpus: float | None = None  # None: one where the cluster has any
@@ -54,24 +40,21 @@ class Outcome:
         return self.asked - self.found - self.finished - len(self.failed)
 
 
-def sweep(request: Request) -> Outcome:
+def sweep(request: Request, placement: Placement) -> Outcome:
     """Train what the ledger lacks of the cells asked for; raises `PamError` before anything starts if it cannot."""
-    request = _resolve(request)
-    study = request.study
-    store = _store(study.dataset)
-    planned = plan(study, store, folds=request.folds, seeds=request.seeds, only=request.only)
-    missing = [(cell, split) for cell, split in planned if not ledger.has(cell.id)]
-    asked = [cell for cell, _ in planned]
-    declared = [cell for cell, _ in plan(study, store)]
-    manifest.write(study, store, asked, declared, request.settings, demo=request.demo)
+    schedule.Resources(cpus=placement.cpus, gpus=placement.gpus or 0)
+    resolved = resolve(request)
+    study, store, asked = resolved.study, resolved.store, resolved.cells
+    missing = [(cell, split) for cell, split in resolved.planned if not ledger.has(cell.id)]
+    manifest.write(study, store, asked, resolved.declared, resolved.settings, demo=resolved.demo)
     views.write(store)
-    mirror = Mirror(f"{study.name} on {store.dataset}", _tags(store, request), asked)
+    mirror = Mirror(f"{study.name} on {store.dataset}", _tags(resolved), asked)
     for cell in asked:
         (mirror.finished if ledger.has(cell.id) else mirror.restart)(cell.id)
     errors: dict[str, str] = {}
     try:
         if missing:
-            errors = _train(missing, store, request, mirror)
+            errors = _train(missing, store, placement, mirror)
     finally:
         for cell, _ in missing:
             if not ledger.has(cell.id):
@@ -88,34 +71,14 @@ def sweep(request: Request) -> Outcome:
     )
 
 
-def _resolve(request: Request) -> Request:
-    """The request with its demo, data set and settings applied to the study, and all of the study's names checked."""
-    study, settings = request.study, dict(request.settings)
-    if request.demo:
-        study = replace(study, dataset=DEMO_DATASET, folds=DEMO_FOLDS, seeds=DEMO_SEEDS)
-        settings = DEMO_SETTINGS | settings
-    if request.dataset:
-        study = replace(study, dataset=request.dataset)
-    study = apply_settings(study, settings)
-    check(study)
-    schedule.Resources(cpus=request.cpus, gpus=request.gpus or 0)
-    return replace(request, study=study, settings=settings)
-
-
-def _store(name: str) -> Store:
-    """The data set's newest store; a phantom's is made if need be."""
-    dataset = DATASETS.build(name)
-    return prepare(dataset, None) if dataset.phantom else find(name)
-
-
 def describe(cell: Cell) -> str:
     return f"{cell.label}, fold {cell.fold}, seed {cell.seed}"
 
 
-def _train(missing: list[tuple[Cell, Split]], store: Store, request: Request, mirror: Mirror) -> dict[str, str]:
-    with schedule.cluster(request.address):
-        gpus = schedule.default_gpus() if request.gpus is None else request.gpus
-        resources = schedule.Resources(cpus=request.cpus, gpus=gpus)
+def _train(missing: list[tuple[Cell, Split]], store: Store, placement: Placement, mirror: Mirror) -> dict[str, str]:
+    with schedule.cluster(placement.address):
+        gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
+        resources = schedule.Resources(cpus=placement.cpus, gpus=gpus)
         with SweepProgress({cell.id: cell for cell, _ in missing}) as progress:
             return schedule.run(
                 missing,
@@ -126,14 +89,14 @@ def _train(missing: list[tuple[Cell, Split]], store: Store, request: Request, mi
             )
 
 
-def _tags(store: Store, request: Request) -> dict[str, str]:
+def _tags(asked: Asked) -> dict[str, str]:
     return {
-        "pam.study": request.study.name,
-        "pam.question": request.study.question,
-        "pam.dataset": store.label,
-        "pam.data_hash": store.hash,
-        "pam.settings": ", ".join(f"{key}={value}" for key, value in request.settings.items()),
-        "pam.demo": str(request.demo),
+        "pam.study": asked.study.name,
+        "pam.question": asked.study.question,
+        "pam.dataset": asked.store.label,
+        "pam.data_hash": asked.store.hash,
+        "pam.settings": ", ".join(f"{key}={value}" for key, value in asked.settings.items()),
+        "pam.demo": str(asked.demo),
     }
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from pam.data.view import packed, view_slice
 from pam.metrics import DIAGONAL, DISTANCES, SURFACE_DICE, TOLERANCE, score, score_slices
 from pam.networks.inside import attention_maps, deepest
+from pam.result import Rows
 from pam.train import autocast, memory_format
 
 if TYPE_CHECKING:  # scoring needs torch, numpy and scipy only
@@ -26,10 +27,10 @@ BATCH = 32  # slices per forward pass; no result depends on it beyond rounding
 class Evaluation:
     """Rows of the ledger's tables of the same names."""
 
-    slices: list[dict[str, object]] = field(default_factory=list)
-    cases: list[dict[str, object]] = field(default_factory=list)
-    predictions: list[dict[str, object]] = field(default_factory=list)
-    attention: list[dict[str, object]] = field(default_factory=list)
+    slices: Rows = field(default_factory=list)
+    cases: Rows = field(default_factory=list)
+    predictions: Rows = field(default_factory=list)
+    attention: Rows = field(default_factory=list)
 
 
 @torch.inference_mode()
@@ -70,22 +71,23 @@ def evaluate(
     A slice's distances are in pixels (`hd95_px`), a case's in mm (`hd95_mm`): NaN where the source tells no spacing.
     """
     found = Evaluation()
-    index = store.index
-    for (patient, case), rows in index[index.patient.isin(patients)].groupby(["patient", "case"], sort=True):
-        where = rows.index.to_numpy()
+    columns = store.columns
+    for patient, case in store.cases_of(patients):
+        where = store.rows(case)
         prediction = predict(network, store.images[where], device=device, precision=precision)
         target = store.masks[where] > 0
         names = {"patient": patient, "case": case}
         size = {"height": target.shape[1], "width": target.shape[2]}
-        for number, mask, scores in zip(rows.slice, prediction, score_slices(prediction, target), strict=True):
+        numbers = columns["slice"][where].tolist()
+        for number, mask, scores in zip(numbers, prediction, score_slices(prediction, target), strict=True):
             found.slices.append({**names, "slice": number, **in_unit(scores, "px")})
             found.predictions.append({**names, "slice": number, **size, "mask": packed(mask)})
-        spacing = tuple(rows[["spacing_d", "spacing_h", "spacing_w"]].iloc[0])
-        found.cases.append({**names, "slices": len(rows), **in_unit(score(prediction, target, spacing), "mm")})
-        view = view_slice(rows.target_pixels.to_numpy(), rows.brain_pixels.to_numpy())
+        spacing = tuple(float(columns[f"spacing_{axis}"][where[0]]) for axis in "dhw")
+        found.cases.append({**names, "slices": len(where), **in_unit(score(prediction, target, spacing), "mm")})
+        view = view_slice(columns["target_pixels"][where], columns["brain_pixels"][where])
         attention = attend(network, store.images[where[view]], device=device, precision=precision)
         if attention is not None:
-            found.attention.append({**names, "slice": rows.slice.iloc[view], **attention})
+            found.attention.append({**names, "slice": numbers[view], **attention})
     return found
 
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
+from pam.errors import PamError
 
 
 def home() -> Path:
     """The folder of prepared data, ledger, checkpoints and MLflow's store."""
-    path = os.environ.get("PAM_HOME") or platformdirs.user_data_path("pam")
+    path = os.environ.get("PAM_HOME") or _user_data()
     return Path(path).expanduser().absolute()
+
+
+def _user_data() -> Path:
+    try:
+        import platformdirs  # noqa: PLC0415
+    except ImportError as error:
+        raise PamError(
+            f"PAM_HOME is not set, and finding the user's data directory takes platformdirs: {error}"
+        ) from error
+    return platformdirs.user_data_path("pam")
 
 
 def prepared() -> Path:
@@ -27,6 +37,11 @@ def ledger() -> Path:
 def checkpoints() -> Path:
     """States of unfinished cells, one file per cell id."""
     return home() / "checkpoints"
+
+
+def carried() -> Path:
+    """Finished cells on their way to another machine's ledger, one file per cell id."""
+    return home() / "carried"
 
 
 def studies() -> Path:

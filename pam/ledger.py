@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pam import home
+from pam.entries import CELL, folder, has
 from pam.errors import ResultsError
+from pam.result import Result
 
 TABLES = ("slices", "cases", "epochs")
 EVIDENCE = ("predictions", "attention")
-CELL = "cell.json"
+__all__ = ["Entry", "add", "copy", "evidence", "folder", "has", "lacking", "read", "read_folder", "read_many"]
+__all__ += ["read_provenance", "remove", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +57,10 @@ class Entry:
     attention: pd.DataFrame | None = None
 
 
-def folder(cell_id: str) -> Path:
-    """Where the cell's entry lies, or would lie."""
-    assert cell_id and "/" not in cell_id, f"{cell_id!r} is no cell id"
-    return home.ledger() / cell_id
-
-
-def has(cell_id: str) -> bool:
-    """Whether the cell has finished."""
-    return (folder(cell_id) / CELL).is_file()
+def add(result: Result) -> None:
+    """`write`, of a result as training gives it."""
+    tables = {name: pd.DataFrame(getattr(result, name)) for name in (*TABLES, *EVIDENCE)}
+    write(Entry(cell=result.cell, provenance=result.provenance, **tables))
 
 
 def write(entry: Entry) -> None:
@@ -71,19 +68,33 @@ def write(entry: Entry) -> None:
 
     Two entries of one id hold the same result, so the first of two writers wins and the other is dropped.
     """
-    final = folder(entry.cell["id"])
-    if has(entry.cell["id"]):
+    _place(entry.cell["id"], lambda staged: _fill(staged, entry))
+
+
+def copy(path: Path) -> None:
+    """`write`, of an entry's folder that lies elsewhere. Raises `ResultsError` if it is damaged."""
+    document = _document(path)
+    for table in document["tables"]:
+        _table(path, document, table)
+    files = [CELL, *(f"{table}.parquet" for table in document["tables"])]
+    _place(path.name, lambda staged: [shutil.copyfile(path / name, staged / name) for name in files])
+
+
+def _place(cell_id: str, fill: Callable[[Path], object]) -> None:
+    """Add the entry whose files `fill` writes to a folder, unless it is there."""
+    final = folder(cell_id)
+    if has(cell_id):
         return
     staged = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     staged.mkdir(parents=True)
     try:
-        _fill(staged, entry)
-        if not has(entry.cell["id"]):
+        fill(staged)
+        if not has(cell_id):
             shutil.rmtree(final, ignore_errors=True)  # what an interrupted `remove` may have left
         try:
             staged.rename(final)
         except OSError:  # the folder is not empty: another writer was first, or the disk fails
-            if not has(entry.cell["id"]):
+            if not has(cell_id):
                 raise
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -91,14 +102,19 @@ def write(entry: Entry) -> None:
 
 def read(cell_id: str) -> Entry:
     """The cell's entry. Raises `ResultsError` if there is none or if it is damaged."""
-    document = _document(cell_id)
-    tables = {table: _table(cell_id, document, table).to_pandas() for table in TABLES}
+    return read_folder(folder(cell_id))
+
+
+def read_folder(path: Path) -> Entry:
+    """As `read`, of an entry that may lie elsewhere; its folder's name is the cell's id."""
+    document = _document(path)
+    tables = {table: _table(path, document, table).to_pandas() for table in TABLES}
     return Entry(cell=document["cell"], provenance=document["provenance"], **tables)
 
 
 def read_provenance(cell_id: str) -> dict[str, Any]:
     """Where the cell's result came from, without reading its tables."""
-    provenance: dict[str, Any] = _document(cell_id)["provenance"]
+    provenance: dict[str, Any] = _document(folder(cell_id))["provenance"]
     return provenance
 
 
@@ -116,7 +132,7 @@ def read_many(
     assert table in TABLES, f"no table {table!r}; there are {TABLES}"
     parts = []
     for cell_id in ids:
-        part = _table(cell_id, _document(cell_id), table, columns, later)
+        part = _table(folder(cell_id), _document(folder(cell_id)), table, columns, later)
         codes = pa.array(np.zeros(part.num_rows, dtype=np.int32))
         parts.append(part.add_column(0, "cell_id", pa.DictionaryArray.from_arrays(codes, pa.array([cell_id]))))
     assert parts, "read_many needs at least one cell id"
@@ -130,10 +146,10 @@ def evidence(cell_id: str, table: str) -> pd.DataFrame | None:
     Raises `ResultsError` as `read` does.
     """
     assert table in EVIDENCE, f"no evidence {table!r}; there are {EVIDENCE}"
-    document = _document(cell_id)
+    document = _document(folder(cell_id))
     if table not in document["tables"]:
         return None
-    frame: pd.DataFrame = _table(cell_id, document, table).to_pandas()
+    frame: pd.DataFrame = _table(folder(cell_id), document, table).to_pandas()
     return frame
 
 
@@ -179,8 +195,8 @@ def _compact(frame: pd.DataFrame) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def _document(cell_id: str) -> dict[str, Any]:
-    path = folder(cell_id) / CELL
+def _document(entry: Path) -> dict[str, Any]:
+    path = entry / CELL
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         found = document["cell"]["id"]
@@ -189,19 +205,19 @@ def _document(cell_id: str) -> dict[str, Any]:
         raise ResultsError(f"{path}: no such entry; run the sweep to train this cell") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ResultsError(_damaged(path, f"not a cell's description ({error!r})")) from error
-    if found != cell_id:
+    if found != entry.name:
         raise ResultsError(_damaged(path, f"describes cell {found}"))
     return document  # type: ignore[no-any-return]
 
 
 def _table(
-    cell_id: str,
+    entry: Path,
     document: dict[str, Any],
     name: str,
     columns: Sequence[str] | None = None,
     later: Sequence[str] = (),
 ) -> pa.Table:
-    path = folder(cell_id) / f"{name}.parquet"
+    path = entry / f"{name}.parquet"
     if not path.is_file():
         raise ResultsError(_damaged(path, "missing"))
     if _sha256(path) != document["tables"].get(name, {}).get("sha256"):

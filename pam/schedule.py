@@ -158,7 +158,9 @@ def _train(
     if ledger.has(cell.id):  # a retry after the entry was written
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for epoch in cells.run(cell, open_store(Path(store_path)), split, device=device, provenance=provenance):
+    for epoch in cells.run(
+        cell, open_store(Path(store_path)), split, device=device, provenance=provenance, record=ledger.add
+    ):
         tune.report({name: getattr(epoch, name) for name in REPORTED})
 
 

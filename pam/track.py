@@ -24,7 +24,7 @@ from mlflow.entities import Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from pam import home, ledger, protocols
+from pam import cli, home, intake, ledger, protocols
 from pam.study import Cell
 
 LOG = logging.getLogger(__name__)
@@ -253,3 +253,19 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _milliseconds() -> int:
     return int(time.time() * 1000)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m pam.track import PATH …`: results trained elsewhere, into the ledger."""
+    parser = cli.Parser(prog="python -m pam.track", description="Bring results to the ledger and to MLflow.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    take = commands.add_parser("import", description="Take results trained elsewhere into the ledger, checked by hash.")
+    take.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="carried files or folders of them")
+    taken = intake.take(parser.parse_args(argv).paths)
+    print(f"{len(taken.added)} cells taken into {home.ledger()}, {len(taken.there)} were there already")
+    print("the study's next sweep brings them to MLflow and to its reports")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -33,7 +33,9 @@ def store() -> Store:
 
 
 def run(cell, split, store, **options):
-    return list(cells.run(cell, store, split, device=CPU, provenance={"git_commit": "abc"}, **options))
+    return list(
+        cells.run(cell, store, split, device=CPU, provenance={"git_commit": "abc"}, record=ledger.add, **options)
+    )
 
 
 def test_a_finished_cell_is_in_the_ledger_with_every_test_slice_scored_once(store):
@@ -73,7 +75,7 @@ def test_an_interrupted_cell_ends_bit_for_bit_like_an_undisturbed_one(store):
     run(cell, split, store)
     undisturbed = ledger.read(cell.id)
     ledger.remove(cell.id)
-    interrupted = cells.run(cell, store, split, device=CPU, provenance={}, checkpoint_seconds=0)
+    interrupted = cells.run(cell, store, split, device=CPU, provenance={}, record=ledger.add, checkpoint_seconds=0)
     assert [next(interrupted).epoch, next(interrupted).epoch] == [1, 2]
     interrupted.close()
     assert not ledger.has(cell.id)

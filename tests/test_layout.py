@@ -17,6 +17,7 @@ LAYOUT = (
     "pam.errors",
     "pam.home",
     "pam.files",
+    "pam.cli",
     "pam.study",
     "pam.registry",
     "pam.datasets",
@@ -27,13 +28,19 @@ LAYOUT = (
     "pam.protocols",
     "pam.statistics",
     "pam.train",
+    "pam.result",
     "pam.evaluate",
+    "pam.entries",
+    "pam.carry",
     "pam.ledger",
+    "pam.intake",
     "pam.views",
     "pam.checkpoints",
     "pam.memory",
     "pam.cells",
     "pam.plan",
+    "pam.request",
+    "pam.local",
     "pam.manifest",
     "pam.provenance",
     "pam.progress",
@@ -46,8 +53,8 @@ LAYOUT = (
     "pam.figures",
     "pam.publish",
     "pam.field_report",
-    "pam.cli",
     "pam.networks.__main__",
+    "pam.train.__main__",
     "pam.receptive_fields",
     "pam.prepare",
     "pam.sweep",
@@ -55,7 +62,7 @@ LAYOUT = (
     "pam.__main__",
 )
 ONLY_IMPORTER = {"mlflow": "pam.track", "ray": "pam.schedule", "optuna": "pam.search"}
-BARE = ("pam.networks", "pam.losses", "pam.metrics", "pam.train", "pam.evaluate")
+BARE = ("pam.networks", "pam.losses", "pam.metrics", "pam.train", "pam.evaluate", "pam.train.__main__")
 BARE_LIBRARIES = {"torch", "numpy", "scipy"}
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pam.data.augment import AUGMENTATIONS
+from pam.data.columns import Columns
 from pam.errors import DataError, StudyError
-
-if TYPE_CHECKING:  # training needs torch and numpy only
-    import pandas as pd
 
 SLICE_CHOICES = ("paper", "all")
 # The authors' code: a slice counts as positive from its second pixel, as brain from its 1,001st.
@@ -21,16 +18,16 @@ POSITIVE_PIXELS = 1
 BRAIN_PIXELS = 1000
 
 
-def choose_slices(index: pd.DataFrame, patients: Sequence[str], how: str, generator: torch.Generator) -> np.ndarray:
-    """Rows of the store's index to train on, ascending.
+def choose_slices(columns: Columns, patients: Sequence[str], how: str, generator: torch.Generator) -> np.ndarray:
+    """Rows of the store to train on, ascending, chosen by its columns.
 
     "paper": every slice with more than one target pixel, and a random half of the other slices with more than
     1,000 non-zero pixels, as in the authors' code. "all": every slice of these patients.
     """
-    rows = index.patient.isin(patients).to_numpy()
+    rows = np.isin(np.asarray(columns["patient"], dtype=str), patients)
     if how == "paper":
-        positive = rows & (index.target_pixels > POSITIVE_PIXELS).to_numpy()
-        other = np.flatnonzero(rows & ~positive & (index.brain_pixels > BRAIN_PIXELS).to_numpy())
+        positive = rows & np.asarray(columns["target_pixels"] > POSITIVE_PIXELS)
+        other = np.flatnonzero(rows & ~positive & np.asarray(columns["brain_pixels"] > BRAIN_PIXELS))
         half = torch.randperm(len(other), generator=generator)[: len(other) // 2].numpy()
         rows = positive
         rows[other[half]] = True

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pam.data import resume, scans
+from pam.data import columns, resume, scans
 from pam.data.processes import Count, each, each_in_threads
 from pam.data.slices import Slices, cut
 from pam.data.store import ABOUT, IMAGES, INDEX, MASKS
@@ -99,6 +99,7 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
     index = pd.concat([rows for rows, _ in stored], ignore_index=True)
     index.attrs["left_out"] = _left_out(plan)
     index.to_parquet(path / INDEX)
+    columns.write(path, columns.of(index))
     about = _about(plan, index, [about for _, about in stored])
     resume.finish(path)
     (path / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")

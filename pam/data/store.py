@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pam import home
-from pam.data import folds, splits
+from pam.data import columns, folds, splits
 from pam.data.folds import Split
 from pam.data.geometry import Crop, Geometry
 from pam.errors import DataError
 from pam.files import write_text
+
+if TYPE_CHECKING:  # a prepared store is trained on where pandas is absent
+    import pandas as pd
 
 IMAGES, MASKS, INDEX, ABOUT, LATEST = "images.npy", "masks.npy", "index.parquet", "store.json", "latest"
 
@@ -62,7 +65,21 @@ class Store:
         Columns: patient, case, slice, target_pixels, brain_pixels, spacing_{d,h,w} in mm (NaN where the source does
         not tell), crop_{top,left}, source_{h,w}, source_hash.
         """
+        try:
+            import pandas as pd  # noqa: PLC0415
+        except ImportError as error:
+            raise DataError(f"{self.path / INDEX}: reading it takes pandas and pyarrow ({error})") from error
         return pd.read_parquet(self.path / INDEX)
+
+    @cached_property
+    def columns(self) -> columns.Columns:
+        """`index` as plain arrays. A store made before they were kept gets them from its index."""
+        kept = columns.read(self.path)
+        if kept is None:
+            kept = columns.of(self.index)
+            with suppress(PermissionError):  # someone else's store
+                columns.write(self.path, kept)
+        return kept
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -151,6 +168,12 @@ class Store:
         """Rows of a case's slices, ascending. Raises `DataError` for an unknown case."""
         about = self._case(case)
         return np.arange(about["first"], about["first"] + about["slices"])
+
+    def cases_of(self, patients: Sequence[str]) -> list[tuple[str, str]]:
+        """(patient, case) of every case of these patients, sorted."""
+        return sorted(
+            (about["patient"], case) for case, about in self._cases.items() if about["patient"] in set(patients)
+        )
 
     def uncrop(self, case: str, mask: np.ndarray) -> np.ndarray:
         """A case's mask (d h w), of the crop, as one of the whole source (d H W, RAS+): zero outside the crop."""

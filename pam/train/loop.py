@@ -25,6 +25,7 @@ class Epoch:
     """One pass over the training slices."""
 
     epoch: int  # passes done, from 1
+    of: int  # passes in all
     loss: float  # mean over batches
     learning_rate: float
     seconds: float
@@ -61,6 +62,7 @@ def fit(
         scheduler.step()
         yield Epoch(
             epoch=epoch,
+            of=recipe.epochs,
             loss=loss,
             learning_rate=learning_rate,
             seconds=time.perf_counter() - start,

@@ -1,0 +1,5 @@
+"""The training loop (`loop.py`), and `python -m pam.train`, which trains a study's cells in one process."""
+
+from pam.train.loop import Diverged, Epoch, autocast, fit, memory_format
+
+__all__ = ["Diverged", "Epoch", "autocast", "fit", "memory_format"]
