@@ -18,6 +18,7 @@ from pam.data.folds import Split
 from pam.data.store import Store
 from pam.errors import DataError
 from pam.evaluate import evaluate
+from pam.networks.cost import Images, flop
 from pam.result import Record, Result
 from pam.study import Cell, Recipe
 from pam.train import Epoch, fit
@@ -56,7 +57,12 @@ def run(
     record(
         Result(
             cell=describe(cell),
-            provenance={**provenance, **_measured(network, device, started, history), "data": store.describe()},
+            provenance={
+                **provenance,
+                **_measured(network, device, started, history),
+                "gflop": gflop(cell, (len(store.modalities), *store.images.shape[-2:])),
+                "data": store.describe(),
+            },
             slices=found.slices,
             cases=found.cases,
             epochs=history,
@@ -65,6 +71,13 @@ def run(
         )
     )
     checkpoints.finish(cell.id, network.state_dict())
+
+
+def gflop(cell: Cell, image: Images) -> float:
+    """Of a forward pass of the cell's network on one image, (c h w)."""
+    with torch.device("meta"):
+        network = networks.build(cell.network, image[0], **cell.options)
+    return round(flop(network, image) / 1e9, 4)
 
 
 def prepare_training(

@@ -52,3 +52,8 @@ def studies() -> Path:
 def views() -> Path:
     """What figures show of each data set, one file per data hash: parts of patients' images."""
     return home() / "views"
+
+
+def runs() -> Path:
+    """Which MLflow run holds which cell, as the mirror has noted: one file per study and data set."""
+    return home() / "mlflow" / "runs"

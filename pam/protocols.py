@@ -77,22 +77,14 @@ def brats(cases: pd.DataFrame) -> pd.DataFrame:
     return scores.assign(dice=scores.dice.mask(empty, 1.0), hd95_mm=scores.hd95_mm.mask(empty, 0.0))
 
 
+def patient_states(cases: pd.DataFrame) -> pd.Series[str]:
+    """The state of each patient, all its cases pooled, of `pam.metrics.STATES`: one per (cell_id, patient)."""
+    pooled = cases.groupby(["cell_id", "patient"], observed=True)[["tp", "fp", "fn"]].sum()
+    codes = 2 * (pooled.tp + pooled.fn == 0).to_numpy() + (pooled.tp + pooled.fp == 0).to_numpy()
+    return pd.Series(np.array(STATES)[codes], index=pooled.index)
+
+
 PROTOCOLS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"patient": patient, "brats": brats}
-
-
-def by_seed_and_patient(scores: pd.DataFrame, cells: pd.DataFrame, score: str) -> pd.DataFrame:
-    """One score as a table: a row per (label, seed), a column per patient; NaN where undefined or not tested.
-
-    scores: what `patient` or `brats` returns; cells: `id`, `label`, `fold`, `seed`. A patient is in one test
-    fold; raises `ValueError` if two cells of one label and seed have scored the same patient.
-    """
-    named = scores.reset_index().assign(cell_id=lambda frame: frame.cell_id.astype(str))
-    joined = cells[["id", "label", "fold", "seed"]].merge(named, left_on="id", right_on="cell_id")
-    twice = joined[joined.duplicated(["label", "seed", "patient"])]
-    if len(twice):
-        first = twice.iloc[0]
-        raise ValueError(f"patient {first.patient!r} of {first.label!r}, seed {first.seed}, is in two test folds")
-    return joined.pivot(index=["label", "seed"], columns="patient", values=score)  # noqa: PD010 (it keeps NaN)
 
 
 def _per_patient(cases: pd.DataFrame, distance: pd.Series[float]) -> pd.DataFrame:

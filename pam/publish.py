@@ -1,54 +1,88 @@
-"""A study's files: its table in three formats, its claims' verdicts, and its panels."""
+"""A study's files: its report as a page, tables in four formats, figures, and where each number comes from."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam import claims, home, manifest, render, study, tables
+from pam import claims, comparison, home, manifest, published, render, results, sheets, study, trace
+from pam import verdicts as claim_table
+from pam.claims import Verdict
 from pam.errors import ResultsError
 from pam.figures import forest, panels
 from pam.files import whole
+from pam.results import Results
+from pam.sheet import Sheet
+from pam.tables import GAP, deviations_of, gaps, origin
+
+WHERE = (
+    "[provenance.json](provenance.json) leads from each number to its rows, cells, commits, data and MLflow runs; "
+    "[cells.csv](cells.csv) has a line per cell. [tables](tables) holds the tables as Markdown, CSV, LaTeX and HTML."
+)
+IN_TERMINAL = ("Variant", "IoU (%)", "Dice (%)", "HD95 (px)", "HD95 (mm)", "FN/P (%)", "n")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Publication:
-    """What was written: the table as plain text, and the files by name in `folder`."""
+class Report:
+    """A study's report, not yet written: its name, data set and plain text, and its files by path in its folder."""
 
+    study: str
+    dataset: str
     text: str
-    folder: Path
-    files: tuple[str, ...]
+    files: Mapping[str, bytes]
+
+    def folder(self, out: Path) -> Path:
+        return out / self.study / self.dataset
+
+    def write(self, out: Path) -> None:
+        for name, content in self.files.items():
+            with whole(self.folder(out) / name) as file:
+                file.write(content)
 
 
-def publish(name_or_path: str, dataset: str | None, out: Path) -> Publication:
-    """Write a study's table and figure under out/STUDY/DATASET.
+def make(name_or_path: str, dataset: str | None) -> Report:
+    """Make a study's report from the ledger.
 
     `dataset`: None for the one swept last. Raises `StudyError` for a study that does not exist or was never swept
-    there, `ResultsError` if none of its cells is finished; nothing is written then.
+    there, `ResultsError` if none of its cells is finished.
     """
     declared = study.load(name_or_path)
-    asked = manifest.read(declared.name, dataset)
-    cells = tables.collect(asked)
-    table = tables.build(asked, declared, cells)
-    files = {
-        "table.md": render.markdown(table).encode(),
-        "table.csv": render.comma_separated(table).encode(),
-        "table.tex": render.latex(table).encode(),
-    }
-    verdicts = claims.judge(declared, cells)
-    if verdicts:
-        files["claims.md"] = claims.markdown(verdicts, table.heading).encode()
-    for kind, image in panels.draw(declared, table).items():
-        files[f"figure7.{kind}"] = image
-    differences = claims.against_reference(declared, cells)
+    found = results.collect(manifest.read(declared.name, dataset), declared)
+    table = found.table
+    return Report(study=table.study, dataset=table.dataset, text=_text(found), files=files(found))
+
+
+def files(found: Results) -> dict[str, bytes]:
+    """The report's files by path. The same results give the same bytes, whatever the order in which they are read."""
+    declared, table, scores = found.study, found.table, found.scores["patient"]
+    tables = _sheets(found)
+    images = {f"figure7.{kind}": image for kind, image in panels.draw(declared, table).items()}
+    differences = claims.against_reference(declared, scores)
     for kind, image in forest.draw(differences, table, declared.reference.name).items():
-        files[f"differences.{kind}"] = image
-    folder = out / table.study / table.dataset
-    for name, content in files.items():
-        with whole(folder / name) as file:
-            file.write(content)
-    text = "\n".join([render.plain(table), *([""] if verdicts else []), *map(claims.sentence, verdicts)])
-    return Publication(text=text, folder=folder, files=tuple(files))
+        images[f"differences.{kind}"] = image
+    cells = trace.cells(found, _runs(table.study, table.dataset))
+    made = {"README.md": _page(found, tables, images).encode(), **images}
+    for sheet in tables:
+        for kind, rendered in render.FORMATS.items():
+            made[f"tables/{sheet.name}.{kind}"] = rendered(sheet, table).encode()
+    made["cells.csv"] = trace.comma_separated(cells).encode()
+    made["provenance.json"] = trace.document(found, tables, cells).encode()
+    return made
+
+
+def _text(found: Results) -> str:
+    """What a terminal shows: the scores under two protocols, what is missing or mixed, and the verdicts."""
+    beside, table = published.beside(found), found.table
+    shown = [sheets.paper(found, beside), sheets.by_patient(found, "patient", beside)]
+    mixed = [note for note in origin(table) if note.startswith("MIXED")]
+    lines = [*gaps(table), *mixed, *map(claims.sentence, _verdicts(found))]
+    return "\n\n".join([*(render.plain(sheet, table, IN_TERMINAL) for sheet in shown), "\n".join(lines)]).rstrip()
+
+
+def _verdicts(found: Results) -> tuple[Verdict, ...]:
+    return claims.judge(found.study, found.scores["patient"], len(found.older))
 
 
 def swept() -> list[str]:
@@ -57,3 +91,43 @@ def swept() -> list[str]:
     if not names:
         raise ResultsError(f"{home.studies()}: no study was swept yet; run: python -m pam.sweep STUDY")
     return names
+
+
+def _sheets(found: Results) -> list[Sheet]:
+    """All of a study's tables, in the order of the page."""
+    beside, verdicts = published.beside(found), _verdicts(found)
+    return [
+        *([claim_table.sheet(verdicts)] if verdicts else []),
+        sheets.paper(found, beside),
+        *(sheets.by_patient(found, protocol, beside) for protocol in found.scores),
+        *([comparison.statistics(found)] if len(found.table.rows) > 1 else []),
+        comparison.ranking(found),
+    ]
+
+
+def _page(found: Results, tables: Sequence[Sheet], images: Mapping[str, bytes]) -> str:
+    """The report as one Markdown page."""
+    table = found.table
+    missing = sum(len(row.missing) for row in table.rows)
+    common = [*gaps(table), *origin(table)]
+    blocks = [
+        f"# {table.heading}",
+        *([f"> **{render.PHANTOM}**"] if table.phantom else []),
+        table.question,
+        *([f"**Unfinished: {missing} cell{'s' * (missing > 1)} missing, marked {GAP}.**"] if missing else []),
+        deviations_of(table),
+        "\n".join(f"- {note}" for note in common),
+        *(render.section(sheet, common).rstrip() for sheet in tables),
+        "## Figures",
+        *(f"![{name.partition('.')[0]}]({name})" for name in images if name.endswith(".png")),
+        "## Where each number comes from",
+        WHERE,
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _runs(name: str, dataset: str) -> dict[str, str]:
+    """Cell → MLflow run, as the mirror has noted; empty if there is no mirror."""
+    path = home.runs() / name / f"{dataset}.json"
+    found: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    return found

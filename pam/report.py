@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pam import cli
-from pam.publish import publish, swept
+from pam.publish import make, swept
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Publish each study and print its table; raises `PamError` for one that has no results."""
     arguments = _parse(argv)
     for name in arguments.study or swept():
-        made = publish(name, arguments.dataset, arguments.out)
-        print(f"{made.text}\n\n{made.folder}: {', '.join(made.files)}\n")
+        report = make(name, arguments.dataset)
+        report.write(arguments.out)
+        names = dict.fromkeys(name.partition("/")[0] + "/" * ("/" in name) for name in report.files)
+        print(f"{report.text}\n\n{report.folder(arguments.out)}: {', '.join(names)}\n")
     return 0
 
 

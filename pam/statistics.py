@@ -2,7 +2,8 @@
 
 Patients are drawn from a population, and each training is drawn, too: all patients of a test fold share the luck of
 the network that scored them. Methods that count patients alone (t, bootstraps, Wilcoxon's signed-rank test) take that
-luck for an effect and are not offered: `tests/benchmarks/intervals.py` measures how often they claim what is not there.
+luck for an effect: `tests/benchmarks/intervals.py` measures how often they claim what is not there. No verdict rests on
+them; Wilcoxon's p is shown beside the others because readers expect it.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A mean paired difference over `patients` in `folds` test folds, with its two spreads."""
+class Estimate:
+    """A mean over `patients` in `folds` test folds, of paired differences or of one row's scores, with two spreads."""
 
     mean: float
     by_patient: Spread
@@ -60,7 +61,7 @@ class Difference:
 
     @property
     def p(self) -> float:
-        """Two-sided p of the hypothesis that the mean difference is zero over patients and trainings."""
+        """Two-sided p of the hypothesis that the mean is zero over patients and trainings."""
         return min(1.0, 2 * max(spread.tail(abs(self.mean)) for spread in (self.by_patient, self.by_fold)))
 
     @property
@@ -75,33 +76,94 @@ class Difference:
         return spread.half_width() + float(stats.t.ppf(POWER, spread.freedom)) * spread.error
 
 
-def difference(paired: ArrayLike, folds: ArrayLike) -> Difference:
-    """Mean of paired differences, each patient's seeds averaged: `paired` and its test `folds`, both (patients).
+def estimate(values: ArrayLike, folds: ArrayLike) -> Estimate:
+    """Mean of `values`, each patient's seeds averaged; `values` and their test `folds`, both (patients).
 
-    Hypothesis: the mean difference is zero over patients and trainings, whatever the shape of its distribution.
+    Hypothesis: the mean is zero over patients and trainings, whatever the shape of its distribution; values are
+    paired differences, or one row's scores where only the interval is of use.
     By patient: the t interval. By fold: between-fold mean square of a one-way analysis of variance over n, with one
     degree of freedom less than folds; it holds the trainings' luck. Raises `ValueError` for fewer than two folds or
     three patients, or for NaN.
     """
-    values, names = np.asarray(paired, dtype=np.float64), np.asarray(folds)
-    if values.shape != names.shape or values.ndim != 1:
-        raise ValueError(f"differences have shape {values.shape}, folds {names.shape}; expected (patients) both")
-    if np.isnan(values).any():
-        raise ValueError(f"{np.isnan(values).sum()} differences are NaN; leave those patients out, and count them")
-    _, where, sizes = np.unique(names, return_inverse=True, return_counts=True)
-    n, k = len(values), len(sizes)
+    numbers, names = np.asarray(values, dtype=np.float64), np.asarray(folds)
+    if numbers.shape != names.shape or numbers.ndim != 1:
+        raise ValueError(f"values have shape {numbers.shape}, folds {names.shape}; expected (patients) both")
+    if np.isnan(numbers).any():
+        raise ValueError(f"{np.isnan(numbers).sum()} values are NaN; leave those patients out, and count them")
+    n, k = len(numbers), len(np.unique(names))
     if k < 2 or n < 3:
         raise ValueError(f"{n} patients in {k} test folds; an interval needs at least 3 in 2")
-    mean = math.fsum(values.tolist()) / n
-    fold_means = np.bincount(where, weights=values) / sizes
-    between = float(np.sum(sizes * (fold_means - mean) ** 2)) / (k - 1)
-    return Difference(
-        mean=mean,
-        by_patient=Spread(error=float(values.std(ddof=1)) / math.sqrt(n), freedom=n - 1),
-        by_fold=Spread(error=math.sqrt(between / n), freedom=k - 1),
+    by_patient, by_fold = _covariances(numbers, numbers, names)
+    return Estimate(
+        mean=mean_of(numbers),
+        by_patient=Spread(error=math.sqrt(by_patient), freedom=n - 1),
+        by_fold=Spread(error=math.sqrt(by_fold), freedom=k - 1),
         patients=n,
         folds=k,
     )
+
+
+def _covariances(values: Floats, others: Floats, folds: NDArray[np.generic]) -> tuple[float, float]:
+    """Covariance of two means over the same patients: by patient, and by fold."""
+    _, where, sizes = np.unique(folds, return_inverse=True, return_counts=True)
+    n, k = len(values), len(sizes)
+    apart, other = values - mean_of(values), others - mean_of(others)
+    sums, other_sums = np.bincount(where, weights=apart), np.bincount(where, weights=other)
+    by_patient = math.fsum((apart * other).tolist()) / (n - 1) / n
+    return by_patient, math.fsum((sums * other_sums / sizes).tolist()) / (k - 1) / n
+
+
+def mean_of(values: Floats) -> float:
+    """The mean of an exact sum: the same to the last bit on every machine."""
+    return math.fsum(values.tolist()) / len(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relative:
+    """How much one mean lies above another, in proportion to the other: −0.1 is ten per cent less.
+
+    The 95 % interval is infinite where the other mean cannot be told from zero.
+    """
+
+    change: float
+    low: float
+    high: float
+
+
+def relative_change(values: ArrayLike, others: ArrayLike, folds: ArrayLike) -> Relative:
+    """Change from the mean of `others` to that of `values`, both (patients), paired; folds as for `estimate`.
+
+    The interval holds every change c that `estimate` of values − (1 + c) · others does not reject, so it covers zero
+    exactly where the interval of the plain difference does. Source: Fieller (1954), with the wider of two spreads.
+    """
+    x, y, names = np.asarray(values, np.float64), np.asarray(others, np.float64), np.asarray(folds)
+    found, base = estimate(x, names), estimate(y, names)  # they check the input, too
+    if base.mean == 0:
+        return Relative(change=math.nan, low=-math.inf, high=math.inf)
+    low = high = found.mean / base.mean - 1
+    spreads = zip(
+        (found.by_patient, found.by_fold), _covariances(x, y, names), (base.by_patient, base.by_fold), strict=True
+    )
+    for spread, covariance, other in spreads:
+        t = float(stats.t.ppf((1 + LEVEL) / 2, spread.freedom))
+        a = base.mean**2 - (t * other.error) ** 2
+        if a <= 0:
+            return Relative(change=found.mean / base.mean - 1, low=-math.inf, high=math.inf)
+        b = found.mean * base.mean - t**2 * covariance
+        c = found.mean**2 - (t * spread.error) ** 2
+        root = math.sqrt(max(0.0, b * b - a * c))
+        low, high = min(low, (b - root) / a - 1), max(high, (b + root) / a - 1)
+    return Relative(change=found.mean / base.mean - 1, low=low, high=high)
+
+
+def wilcoxon(paired: ArrayLike) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test on paired differences (patients); for comparison alone.
+
+    Hypothesis: the differences are symmetric about zero. It is no test of the mean: skewed differences of zero mean are
+    rejected far too often, and it counts patients as independent though they share networks, see docs/statistics.md.
+    """
+    values = np.asarray(paired, dtype=np.float64)
+    return float(stats.wilcoxon(values).pvalue) if np.any(values != 0) else 1.0
 
 
 def nadeau_bengio(fold_means: ArrayLike, test_to_train: float) -> tuple[Spread, float]:
@@ -118,7 +180,7 @@ def nadeau_bengio(fold_means: ArrayLike, test_to_train: float) -> tuple[Spread, 
     return spread, min(1.0, 2 * spread.tail(abs(float(means.mean()))))
 
 
-def equivalence(found: Difference, margin: float) -> float:
+def equivalence(found: Estimate, margin: float) -> float:
     """p of two one-sided tests; small says that the difference lies within ± margin.
 
     Hypothesis: the mean difference is at least `margin` away from zero. Source: Schuirmann (1987).
@@ -162,17 +224,17 @@ def seed_noise(scores: ArrayLike) -> float:
     return math.sqrt(2) * float(means.std(ddof=1)) if len(means) > 1 else math.nan
 
 
-def seeds_needed(paired: ArrayLike, found: Difference) -> int | None:
-    """Seeds with which an effect of the size seen would be told from zero; None if no number of seeds would do.
+def seeds_needed(paired: ArrayLike, found: Estimate, room: float) -> int | None:
+    """Seeds with which `found` would tell a distance of `room` from zero; None if no number of seeds would do.
 
     paired: (seeds, patients), whose mean over seeds gave `found`. The variance between seeds is estimated from their
-    means and shrinks with their number; what is left is the patients' and stays. Needs two seeds, else None.
+    means and shrinks with their number; what is left is the patients' and stays. Needs two seeds and room, else None.
     """
     means = np.asarray(paired, dtype=np.float64).mean(axis=1)
-    if len(means) < 2 or found.mean == 0:
+    if len(means) < 2 or room <= 0:
         return None
     spread = found.spread
-    bound = (abs(found.mean) * spread.error / found.detectable) ** 2 if found.detectable else math.inf
+    bound = (room * spread.error / found.detectable) ** 2 if found.detectable else math.inf
     by_seed = float(means.var(ddof=1))
     fixed = max(0.0, spread.error**2 - by_seed / len(means))
     return max(1, math.ceil(by_seed / (bound - fixed))) if bound > fixed else None

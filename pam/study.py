@@ -16,6 +16,24 @@ from types import ModuleType
 from typing import Any
 
 from pam.errors import StudyError
+from pam.measures import column_names
+from pam.statements import AnyClaim, Claim, Equivalence, Levels, Trend, check_claim
+
+__all__ = [
+    "AnyClaim",
+    "Cell",
+    "Claim",
+    "Equivalence",
+    "Panel",
+    "Recipe",
+    "Study",
+    "Trend",
+    "Variant",
+    "by_level",
+    "grid",
+    "load",
+    "names",
+]
 
 # Part of every cell id. Raise it, with a CHANGELOG entry, by any change of code that alters results.
 RESULTS_VERSION = 1
@@ -80,6 +98,20 @@ def grid(variant: Variant, **factors: Sequence[Any]) -> tuple[Variant, ...]:
     return tuple(variant.with_settings(**dict(zip(factors, values, strict=True))) for values in combinations)
 
 
+def by_level(variants: Iterable[Variant], factor: str) -> Levels:
+    """Names of the variants, grouped by their value of a factor, in the order in which its values first appear.
+
+    Raises `StudyError` for a variant that does not set the factor.
+    """
+    levels: dict[Any, list[str]] = {}
+    for variant in variants:
+        settings = {**variant.options, **variant.recipe}
+        if factor not in settings:
+            raise StudyError(f"row {variant.name!r} does not set {factor!r}; expected one of: {', '.join(settings)}")
+        levels.setdefault(settings[factor], []).append(variant.name)
+    return tuple(map(tuple, levels.values()))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """One panel of a figure: a score over one factor, one line per value of another, for the rows that fit `where`."""
@@ -89,21 +121,6 @@ class Panel:
     over: str
     lines: str
     where: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A statement to test: `row` has a better mean than each of the rows `over`, per patient, in one score.
-
-    score: one of `pam.protocols.PATIENT_SCORES`, by the protocol `patient`. more: whether a higher value is better.
-    """
-
-    id: str
-    text: str
-    row: str
-    over: tuple[str, ...]
-    score: str = "iou"
-    more: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +168,12 @@ def _digest(determinants: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A question and what it takes to answer it. `name` is the study file's."""
+    """A question and what it takes to answer it. `name` is the study file's.
+
+    columns: the tables' columns in the order to show, see `pam.measures.column_names`; empty: all. caption: what the
+    tables' captions begin with. published: row → the published row to hold it against, "TABLE/NAME" such as
+    "brats2018_table5/FPA", see `pam.published`.
+    """
 
     question: str
     dataset: str
@@ -161,7 +183,10 @@ class Study:
     seeds: int = 3
     recipe: Mapping[str, Any] = field(default_factory=dict)
     panels: tuple[Panel, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[AnyClaim, ...] = ()
+    columns: tuple[str, ...] = ()
+    caption: str = ""
+    published: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -170,13 +195,17 @@ class Study:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise StudyError(f"{study}: rows {repeated} appear twice; give them labels that differ")
+        ids = [claim.id for claim in self.claims]
         for claim in self.claims:
-            unknown = [row for row in (claim.row, *claim.over) if row not in names]
-            if unknown or not claim.over:
-                raise StudyError(
-                    f"{study}: claim {claim.id!r} compares {unknown or 'with no row'}; expected its rows: "
-                    + "; ".join(names)
-                )
+            check_claim(claim, names, study)
+            if ids.count(claim.id) > 1:
+                raise StudyError(f"{study}: claim {claim.id!r} appears twice; give each an id of its own")
+        unknown = [name for name in self.columns if name not in column_names()]
+        if unknown:
+            raise StudyError(f"{study}: no column {unknown[0]!r}; there are: {', '.join(column_names())}")
+        unknown = [row for row in self.published if row not in names]
+        if unknown:
+            raise StudyError(f"{study}: published row {unknown[0]!r} is none of its rows: {'; '.join(names)}")
         if self.folds < 2 or self.seeds < 1:
             raise StudyError(f"{study}: {self.folds} folds and {self.seeds} seeds; needs ≥ 2 and ≥ 1")
 

@@ -11,31 +11,14 @@ import pandas as pd
 
 from pam import ledger
 from pam.errors import ResultsError
+from pam.measures import MEASURES as BY_PROTOCOL
 from pam.metrics import STATES
-from pam.protocols import PAPER_COLUMNS, POOLED_COLUMNS, deviation, mean, paper, patient_dice
+from pam.protocols import PAPER_COLUMNS, deviation, mean, paper
 from pam.study import Study
 
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A column of scores: the ledger's value × `factor`, shown with `decimals`."""
-
-    key: str
-    heading: str
-    factor: float = 100.0
-    decimals: int = 2
-
-
-MEASURES = (
-    Measure(key="iou", heading="IoU (%)"),
-    Measure(key="dice", heading="Dice (%)"),
-    Measure(key="hd95_px", heading="HD95 (px)", factor=1.0),
-    Measure(key="fp_rate", heading="FP/N (%)", decimals=3),
-    Measure(key="fn_rate", heading="FN/P (%)"),
-    Measure(key="patient_dice", heading="Dice per patient (%)"),
-)
 PROTOCOL = "paper"
-UNIT = "slice"
+MEASURES = BY_PROTOCOL[PROTOCOL]
+GAP = "†"  # marks a row with missing cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +37,10 @@ class Row:
     label: str
     scores: Mapping[str, Summary]  # by `Measure.key`
     parameters: tuple[int, ...]  # of the network; more than one number only if the cells disagree
+    gflop: float  # of a forward pass on one slice; NaN if the cells do not tell
     slices: Mapping[str, int]  # by state
-    patients: int
-    patients_both_empty: int
     train_seconds: Summary
-    peak_memory_mb: float
+    peak_memory_mb: float  # the largest of its cells: of the GPU where there was one, else of the process
     cells: tuple[str, ...]
     missing: tuple[tuple[int, int], ...]
 
@@ -101,11 +83,39 @@ def collect(manifest: Mapping[str, Any]) -> pd.DataFrame:
         )
     provenance = pd.DataFrame([_told(ledger.read_provenance(cell_id)) for cell_id in finished], index=finished)
     scores = paper(ledger.read_many(finished, "slices", PAPER_COLUMNS))
-    patients = patient_dice(ledger.read_many(finished, "cases", POOLED_COLUMNS))
-    for part in (scores, patients):
-        part.index = part.index.astype(str)
-    found = scores.join([patients, provenance])
+    scores.index = scores.index.astype(str)
+    found = scores.join(provenance)
     return cells.assign(finished=cells.id.isin(found.index)).join(found, on="id")
+
+
+def deviations_of(table: Table) -> str:
+    return f"Deviations from the study as declared: {'; '.join(table.deviations) or 'none'}."
+
+
+def gaps(table: Table) -> list[str]:
+    """The missing cells of each row; the rows with none are left out."""
+    found = []
+    for row in table.rows:
+        if row.missing:
+            where = ", ".join(f"{fold}/{seed}" for fold, seed in row.missing)
+            found.append(f"{GAP} {row.label}: {len(row.missing)} of {row.expected} cells missing (fold/seed {where}).")
+    return found
+
+
+def origin(table: Table) -> list[str]:
+    """Data, commits and devices; a mixture is named as one."""
+    return [
+        f"Data: {table.dataset}, content hash {table.data_hash}.",
+        _origin("git commit", table.commits),
+        _origin("device", table.devices),
+    ]
+
+
+def _origin(kind: str, counts: Mapping[str, int]) -> str:
+    if len(counts) == 1:
+        return f"All cells come from one {kind}: {next(iter(counts))}."
+    found = ", ".join(f"{name} ({count} cell{'s' * (count != 1)})" for name, count in counts.items())
+    return f"MIXED: the cells come from {len(counts)} {kind}s: {found}."
 
 
 def sweep_command(manifest: Mapping[str, Any]) -> str:
@@ -143,7 +153,9 @@ def _told(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "parameters": provenance.get("parameters"),
         "train_seconds": provenance.get("train_seconds"),
-        "peak_memory_mb": provenance.get("peak_memory_mb"),
+        "peak_memory_mb": provenance.get("peak_gpu_memory_mb") or provenance.get("peak_memory_mb"),
+        "gflop": provenance.get("gflop"),
+        "patients": provenance.get("data", {}).get("patients"),
         "git_commit": provenance.get("git_commit") or "unknown",
         "device": provenance.get("device") or "unknown",
     }
@@ -157,10 +169,9 @@ def _row(label: str, cells: pd.DataFrame) -> Row:
         scores={measure.key: _summary(finished[measure.key]) for measure in MEASURES},
         parameters=tuple(sorted(int(number) for number in finished.parameters.dropna().unique())),
         slices={state: int(finished[f"slices_{state}"].sum()) for state in STATES},
-        patients=int(finished.patients.sum()),
-        patients_both_empty=int(finished.patients_both_empty.sum()),
+        gflop=float(pd.to_numeric(finished.gflop).max()),
         train_seconds=_summary(finished.train_seconds),
-        peak_memory_mb=float(finished.peak_memory_mb.max()),
+        peak_memory_mb=float(pd.to_numeric(finished.peak_memory_mb).max()),
         cells=tuple(finished.id),
         missing=tuple(zip(missing.fold.tolist(), missing.seed.tolist(), strict=True)),
     )

@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from pam.statistics import (
-    difference,
     equivalence,
+    estimate,
     holm,
     nadeau_bengio,
     rank_stability,
@@ -28,7 +28,7 @@ def drawn(seed: int = 0, shift: float = 0.2) -> np.ndarray:
 
 def test_patients_spread_is_that_of_scipys_paired_t_test() -> None:
     values = drawn()
-    found = difference(values, FOLDS).by_patient
+    found = estimate(values, FOLDS).by_patient
     expected = stats.ttest_1samp(values, 0)
     assert (found.error, found.freedom) == pytest.approx((expected._standard_error, 29))
     assert_allclose(2 * found.tail(abs(values.mean())), expected.pvalue)
@@ -37,14 +37,14 @@ def test_patients_spread_is_that_of_scipys_paired_t_test() -> None:
 def test_folds_spread_is_that_of_a_t_test_on_fold_means_when_folds_are_equal() -> None:
     values = drawn()
     means = [values[fold == FOLDS].mean() for fold in range(5)]
-    found = difference(values, FOLDS)
+    found = estimate(values, FOLDS)
     assert found.by_fold.error == pytest.approx(stats.sem(means))
     assert found.by_fold.freedom == 4
 
 
 def test_the_wider_interval_and_the_larger_p_are_taken() -> None:
     values = drawn() + 3 * np.array([-1, -0.5, 0, 0.5, 1])[FOLDS]  # networks that differ by luck
-    found = difference(values, FOLDS)
+    found = estimate(values, FOLDS)
     assert found.spread is found.by_fold
     low, high = found.interval()
     assert high - low == pytest.approx(2 * found.by_fold.half_width())
@@ -53,13 +53,13 @@ def test_the_wider_interval_and_the_larger_p_are_taken() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_interval_covers_zero_exactly_where_p_exceeds_five_per_cent(seed: int) -> None:
-    found = difference(drawn(seed, 0.45), FOLDS)
+    found = estimate(drawn(seed, 0.45), FOLDS)
     low, high = found.interval()
     assert (low <= 0 <= high) == (found.p >= 0.05)
 
 
 def test_equal_scores_differ_by_nothing() -> None:
-    found = difference(np.zeros(30), FOLDS)
+    found = estimate(np.zeros(30), FOLDS)
     assert (found.mean, found.interval(), found.p) == (0, (0, 0), 1)
 
 
@@ -67,13 +67,13 @@ def test_equal_scores_differ_by_nothing() -> None:
     ("values", "folds", "message"),
     [
         ([1.0, 2.0, 3.0], [0, 0, 0], "3 patients in 1 test folds"),
-        ([1.0, math.nan, 3.0], [0, 1, 0], "1 differences are NaN"),
+        ([1.0, math.nan, 3.0], [0, 1, 0], "1 values are NaN"),
         ([1.0, 2.0], [0, 1, 0], "expected \\(patients\\) both"),
     ],
 )
 def test_differences_without_an_interval_are_refused(values: list[float], folds: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        difference(values, folds)
+        estimate(values, folds)
 
 
 def test_nadeau_bengio_widens_by_the_overlap_of_the_training_sets() -> None:
@@ -84,7 +84,7 @@ def test_nadeau_bengio_widens_by_the_overlap_of_the_training_sets() -> None:
 
 def test_equivalence_is_small_exactly_where_the_90_per_cent_interval_lies_within_the_margin() -> None:
     for seed, margin in itertools.product(range(10), (0.2, 0.5, 1.0)):
-        found = difference(drawn(seed, 0), FOLDS)
+        found = estimate(drawn(seed, 0), FOLDS)
         low, high = found.interval(0.90)
         assert (equivalence(found, margin) < 0.05) == (-margin < low and high < margin)
 
@@ -107,10 +107,12 @@ def test_seed_noise_is_the_sd_of_a_difference_of_two_trainings() -> None:
 
 def test_more_seeds_help_only_against_the_noise_of_seeds() -> None:
     patients = np.tile(drawn(0, 0), (2, 1))
-    assert seeds_needed(patients, difference(patients.mean(axis=0), FOLDS)) is None
+    assert seeds_needed(patients, estimate(patients.mean(axis=0), FOLDS), 0.1) is None
     luck = np.random.default_rng(4).normal(size=(3, 5))[:, FOLDS]  # a network per seed and fold
     luck -= luck.mean()
-    needed = [seeds_needed(luck + effect, difference(luck.mean(axis=0) + effect, FOLDS)) for effect in (2.0, 1.0, 0.9)]
+    needed = [
+        seeds_needed(luck + effect, estimate(luck.mean(axis=0) + effect, FOLDS), effect) for effect in (2.0, 1.0, 0.9)
+    ]
     assert None not in needed
     assert needed == sorted(needed)
 

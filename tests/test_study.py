@@ -164,5 +164,7 @@ def test_a_study_file_that_is_not_there_is_an_error():
 
 def test_a_claim_about_a_row_that_the_study_lacks_is_an_error() -> None:
     claim = Claim(id="C1", text="wider is better", row="unet width=64", over=("unet",))
-    with pytest.raises(StudyError, match=r"claim 'C1' compares \['unet width=64'\]; expected its rows: unet"):
+    with pytest.raises(
+        StudyError, match=r"claim 'C1' names no row of the study: \['unet width=64'\]; expected its rows: unet"
+    ):
         Study(question="?", dataset="lgg", reference=Variant("unet"), variants=(), claims=(claim,))

@@ -40,7 +40,8 @@ def test_wheel_holds_every_module_and_no_other_package(names: set[str]) -> None:
     modules = {
         path.relative_to(ROOT).as_posix() for top in ("pam", "tune_spaces") for path in (ROOT / top).rglob("*.py")
     }
-    assert {name for name in names if ".dist-info/" not in name} == modules | {"pam/py.typed"}
+    data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pam" / "paper_tables").iterdir()}
+    assert {name for name in names if ".dist-info/" not in name} == modules | data | {"pam/py.typed"}
 
 
 def test_wheel_names_its_licence_and_carries_it(wheel: Path) -> None:
@@ -86,6 +87,6 @@ def test_installed_wheel_is_not_the_checkout(installed: Path, tmp_path: Path) ->
 def test_installed_wheel_runs_the_demo_from_any_directory(installed: Path, tmp_path: Path) -> None:
     run(installed, "-m", "pam.sweep", "fpa_dilation", "--demo", cwd=tmp_path)
     run(installed.with_name("pam"), "report", "fpa_dilation", "--out", str(tmp_path / "out"), cwd=tmp_path)
-    [table] = (tmp_path / "out" / "fpa_dilation").rglob("table.md")
-    assert "phantom" in table.read_text().lower()
-    assert {path.name for path in table.parent.iterdir()} >= {"table.csv", "table.tex", "figure7.png", "figure7.svg"}
+    [page] = (tmp_path / "out" / "fpa_dilation").rglob("README.md")
+    assert "phantom" in page.read_text().lower()
+    assert {path.name for path in page.parent.iterdir()} >= {"tables", "provenance.json", "figure7.png", "figure7.svg"}

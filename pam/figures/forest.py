@@ -28,7 +28,7 @@ def draw(verdicts: Sequence[Verdict], table: Table, reference: str) -> dict[str,
         ax.axvline(0, color=REFERENCE, linewidth=0.8, linestyle="--")
         for height, verdict in enumerate(verdicts):
             _row(ax, height, verdict)
-        ax.set_yticks(range(len(verdicts)), [verdict.claim.row for verdict in verdicts])
+        ax.set_yticks(range(len(verdicts)), [verdict.row for verdict in verdicts])
         ax.set_ylim(len(verdicts) - 0.5, -0.5)
         ax.set_xlabel("Δ Dice per patient (points of %)")
 

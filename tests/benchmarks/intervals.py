@@ -39,7 +39,7 @@ Made by `python tests/benchmarks/intervals.py`; {draws} draws per regime, so a s
 intervals that hold the true difference. Claims: share of tests at 5 % that reject a true null hypothesis (A/A: 100 % −
 coverage; equivalence: the true difference is {margin}, the margin). Wilcoxon: share of tests that do not reject.
 
-`pam.statistics` offers **wider of both** (`difference`: the wider of the t intervals over patients and over folds),
+`pam.statistics` offers **wider of both** (`estimate`: the wider of the t intervals over patients and over folds),
 Nadeau–Bengio (`nadeau_bengio`, conservative), `equivalence` and `trend`. It does not offer the bootstraps and
 Wilcoxon's test: they count patients as independent though they share networks, and Wilcoxon tests symmetry,
 not the mean.
@@ -69,7 +69,7 @@ class Regime:
 
 
 def widths(values: Floats, folds: NDArray[np.intp], level: float = 0.95) -> dict[str, Floats]:
-    """Half widths of the t intervals (draws), as `statistics.difference` and `nadeau_bengio` have them."""
+    """Half widths of the t intervals (draws), as `statistics.estimate` and `nadeau_bengio` have them."""
     n, quantile = values.shape[1], (1 + level) / 2
     means = np.stack([values[:, folds == fold].mean(axis=1) for fold in range(FOLDS)], axis=1)
     sizes = np.bincount(folds)
@@ -84,7 +84,7 @@ def check_against_module(values: Floats, folds: NDArray[np.intp]) -> None:
     """What is simulated is what is offered."""
     simulated = widths(values[:3], folds)
     for i in range(3):
-        low, high = statistics.difference(values[i], folds).interval()
+        low, high = statistics.estimate(values[i], folds).interval()
         assert np.isclose((high - low) / 2, simulated["wider of both"][i])
         means = [values[i, folds == fold].mean() for fold in range(FOLDS)]
         spread, _ = statistics.nadeau_bengio(means, 1 / (FOLDS - 1))

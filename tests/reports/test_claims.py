@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pam import claims, ledger, tables
+from pam import claims, ledger, render, results
+from pam import verdicts as claim_table
 from pam.study import Claim, Study, Variant
 
 GOOD, BASE, BAD = Variant("fpa", label="good"), Variant("unet"), Variant("aunet", label="bad")
@@ -36,8 +37,16 @@ def masks(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray, np.nd
 
 
 def verdicts(swept, study: Study = STUDY, **chosen) -> dict[str, claims.Verdict]:
-    found = claims.judge(study, tables.collect(swept(study, masks=masks, **chosen)))
-    return {verdict.claim.id: verdict for verdict in found}
+    return {verdict.claim.id: verdict for verdict in judged(study, swept(study, masks=masks, **chosen))}
+
+
+def judged(study: Study, manifest) -> tuple[claims.Verdict, ...]:
+    found = results.collect(manifest, study)
+    return claims.judge(study, found.scores["patient"], len(found.older))
+
+
+def page(study: Study, manifest) -> str:
+    return render.markdown(claim_table.sheet(judged(study, manifest)), results.collect(manifest, study).table)
 
 
 def with_claims(*several: Claim) -> Study:
@@ -80,7 +89,7 @@ def test_more_claims_make_each_harder_to_support(swept) -> None:
 def test_equal_rows_leave_a_claim_undecided(swept) -> None:
     about = replace(BETTER, row="unet again")
     twin = replace(STUDY, variants=(replace(GOOD, label="unet again"),), claims=(about,))
-    same = claims.judge(twin, tables.collect(swept(twin, masks=lambda _, fold, seed: masks("unet", fold, seed))))[0]
+    [same] = judged(twin, swept(twin, masks=lambda _, fold, seed: masks("unet", fold, seed)))
     assert (same.outcome, same.advice) == ("undecided", "no difference was seen")
 
 
@@ -94,7 +103,7 @@ def test_one_fold_decides_nothing_and_says_why(swept) -> None:
 def test_a_row_without_a_finished_cell_is_named(swept) -> None:
     gone = {("good", fold, seed) for fold in range(5) for seed in range(2)}
     verdict = verdicts(swept, without=gone)["C1"]
-    assert "no seed of which both 'good' and 'unet' are finished" in verdict.advice
+    assert verdict.advice == "no cell of 'good' is finished"
 
 
 def test_one_seed_tells_nothing_about_more_seeds(swept) -> None:
@@ -105,23 +114,21 @@ def test_one_seed_tells_nothing_about_more_seeds(swept) -> None:
         shift = int(noise[["good", "unet", "bad"].index(label), fold])
         return {name: (np.roll(pair[0], shift, axis=2), pair[1]) for name, pair in masks("unet", fold, seed).items()}
 
-    verdict = claims.judge(close, tables.collect(swept(close, masks=alike, seeds=[0])))[0]
+    [verdict] = judged(close, swept(close, masks=alike, seeds=[0]))
     assert verdict.outcome == "undecided"
     assert verdict.advice.endswith("; what more seeds would do is not known from one")
 
 
 def test_the_page_names_unit_effect_and_adjusted_p(swept) -> None:
-    found = claims.judge(STUDY, tables.collect(swept(STUDY, masks=masks)))
-    page = claims.markdown(found, "claimed on BRATS 2018")
-    assert "| C1 | **supported** | dice | good | unet | +0." in page
-    assert "Holm over these claims" in page
+    text = page(STUDY, swept(STUDY, masks=masks))
+    assert "| C1 | good beats unet | **supported** | Dice | good | unet | +0." in " ".join(text.split())
+    assert "Holm over these claims" in text
 
 
 def test_entries_that_lack_the_diagonal_are_counted(swept) -> None:
     study = with_claims(replace(BETTER, score="hd95_mm", more=False))
-    cells = tables.collect(swept(study, masks=masks))
-    older = ledger.read(cells.id[0])
-    ledger.remove(cells.id[0])
+    manifest = swept(study, masks=masks)
+    older = ledger.read(manifest["cells"][0]["id"])
+    ledger.remove(older.cell["id"])
     ledger.write(replace(older, cases=older.cases.drop(columns="diagonal_mm")))
-    page = claims.markdown(claims.judge(study, cells), "claimed")
-    assert "C1: 1 cell(s) were scored before the image's diagonal was stored" in page
+    assert "C1: 1 cell(s) were scored before the image's diagonal was stored" in page(study, manifest)

@@ -1,4 +1,4 @@
-from pam import claims, tables
+from pam import claims, results
 from pam.figures import forest
 from pam.study import Study, Variant
 
@@ -15,8 +15,8 @@ STUDY = Study(
 
 def drawn(swept, **chosen) -> dict[str, bytes]:
     manifest = swept(STUDY, **chosen)
-    cells = tables.collect(manifest)
-    return forest.draw(claims.against_reference(STUDY, cells), tables.build(manifest, STUDY, cells), "unet")
+    found = results.collect(manifest, STUDY)
+    return forest.draw(claims.against_reference(STUDY, found.scores["patient"]), found.table, "unet")
 
 
 def test_the_plot_is_the_same_each_time(swept) -> None:

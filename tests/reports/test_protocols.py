@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pam.protocols import PAPER_SCORES, brats, by_seed_and_patient, deviation, mean, paper, patient, patient_dice
+from pam.protocols import PAPER_SCORES, brats, deviation, mean, paper, patient, patient_dice, patient_states
 
 N = math.nan
 
@@ -93,16 +93,6 @@ def test_an_entry_without_diagonal_leaves_only_missed_patients_undefined() -> No
     assert found.loc["two scans", "dice"] == 2 / 5
 
 
-CELLS = pd.DataFrame([("a", "unet", 0, 0), ("b", "unet", 1, 0)], columns=["id", "label", "fold", "seed"])
-
-
-def test_each_patient_has_one_score_per_seed() -> None:
-    other = cases().iloc[:1].assign(cell_id="b", patient="another")
-    dice = by_seed_and_patient(patient(pd.concat([cases(), other])), CELLS, "dice")
-    assert dice.loc["unet", 0].dropna().to_dict() == {"alarm": 0, "another": 2 / 3, "two scans": 2 / 5}
-
-
-def test_a_patient_in_two_test_folds_is_an_error() -> None:
-    both = pd.concat([cases(), cases().assign(cell_id="b")])
-    with pytest.raises(ValueError, match="'alarm' of 'unet', seed 0, is in two test folds"):
-        by_seed_and_patient(patient(both), CELLS, "dice")
+def test_a_patients_state_pools_its_cases() -> None:
+    found = patient_states(cases()).loc["a"]
+    assert found.to_dict() == {"two scans": "both", "alarm": "false_alarm", "nothing": "both_empty"}

@@ -10,21 +10,23 @@ from pam.errors import PamError
 from pam.report import main
 
 STUDY = study.load("fpa_dilation")
-FILES = {"claims.md", "table.md", "table.csv", "table.tex", "figure7.png", "figure7.svg", "figure7.pdf"}
+FILES = {"README.md", "cells.csv", "provenance.json", "figure7.png", "figure7.svg", "figure7.pdf"}
+TABLES = ("claims", "paper", "patient", "brats", "statistics", "ranking")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_report_prints_the_table_and_says_where_the_files_are(swept, tmp_path: Path, capsys) -> None:
     swept(STUDY, folds=[0], seeds=[0])
     assert main(["fpa_dilation", "--out", str(tmp_path)]) == 0
     folder = tmp_path / "fpa_dilation" / "brats2018"
-    assert set(contents(folder)) == FILES
+    tables = {f"tables/{name}.{kind}" for name in TABLES for kind in ("md", "csv", "tex", "html")}
+    assert set(contents(folder)) == FILES | tables
     printed = capsys.readouterr().out
     assert "fpa dilation=12 expansion=8 depthwise=True" in printed
-    assert f"{folder}: table.md, table.csv" in printed
+    assert f"{folder}: README.md, figure7.png, figure7.svg, figure7.pdf, tables/, cells.csv, provenance.json" in printed
 
 
 def test_a_second_report_gives_the_same_bytes(swept, tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_a_second_report_gives_the_same_bytes(swept, tmp_path: Path) -> None:
 def test_without_a_name_every_swept_study_is_reported(swept, tmp_path: Path) -> None:
     swept(STUDY, folds=[0], seeds=[0])
     assert main(["--out", str(tmp_path)]) == 0
-    assert (tmp_path / "fpa_dilation" / "brats2018" / "table.md").is_file()
+    assert (tmp_path / "fpa_dilation" / "brats2018" / "README.md").is_file()
 
 
 def test_the_newest_sweep_is_reported_unless_a_data_set_is_named(swept, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pam import ledger, render, study, tables
+from pam import ledger, publish, published, render, results, sheets, study, tables
 from pam.errors import ResultsError
 from pam.study import Study, Variant
 
@@ -61,8 +61,16 @@ def table_of(manifest: Mapping[str, Any], declared: Study = SMALL) -> tables.Tab
     return tables.build(manifest, declared, tables.collect(manifest))
 
 
-def records(table: tables.Table) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(render.comma_separated(table))))
+def shown(manifest: Mapping[str, Any], declared: Study = SMALL) -> dict[str, str]:
+    """The table of the protocol `paper` in each format, and as text."""
+    found = results.collect(manifest, declared)
+    sheet = sheets.paper(found, published.beside(found))
+    texts = {kind: form(sheet, found.table) for kind, form in render.FORMATS.items()}
+    return texts | {"plain": render.plain(sheet, found.table, ("Variant", "IoU (%)"))}
+
+
+def records(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def test_the_whole_table_of_a_tiny_study_is_as_worked_out_by_hand(swept) -> None:
@@ -75,59 +83,57 @@ def test_the_whole_table_of_a_tiny_study_is_as_worked_out_by_hand(swept) -> None
         "hd95_px": ((0 + 0.9) / 2, 3),
         "fp_rate": (0, 1 / 4),
         "fn_rate": (1 / 4, 1),
-        # p: tp 3, fn 3 → 6/9; q left out; r: tp 0, fp 2, fn 1 → 0
-        "patient_dice": (6 / 9, 0),
     }
     for key, (first, second) in cells.items():
         assert reference.scores[key].mean == pytest.approx((first + second) / 2, rel=1e-12)
         assert reference.scores[key].sd == pytest.approx(abs(first - second) / math.sqrt(2), rel=1e-12)
         assert reference.scores[key].n == 2
     assert reference.slices == {"both": 3, "miss": 1, "false_alarm": 1, "both_empty": 2}
-    assert (reference.patients, reference.patients_both_empty) == (2, 1)
 
 
 def test_a_cell_that_is_undefined_is_left_out_of_the_mean_and_marked(swept) -> None:
     table = table_of(swept(SMALL, masks=by_hand))
     wide = table.rows[1]
     assert wide.scores["iou"] == tables.Summary(mean=1.0, sd=pytest.approx(math.nan, nan_ok=True), n=1)
-    assert "100.00 ± – [1]" in render.markdown(table)
-    assert "[1] wide & large: IoU (%) is undefined in 1 of 2 cells." in render.notes(table)
+    text = shown(swept(SMALL, masks=by_hand))["md"]
+    assert "100.00 ± – [1]" in text
+    assert "[n]: defined in n only" in text
 
 
 def test_the_markdown_row_is_as_worked_out_by_hand(swept) -> None:
-    text = render.markdown(table_of(swept(SMALL, masks=by_hand)))
+    text = shown(swept(SMALL, masks=by_hand))["md"]
     row = next(line for line in text.splitlines() if line.startswith("| unet"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         *("unet", "55.62 ± 36.24", "41.67 ± 58.93", "1.73 ± 1.80", "12.500 ± 17.678", "62.50 ± 53.03"),
-        *("33.33 ± 47.14", "3.13", "2/2", "3", "1", "1", "2"),
+        *("3.13", "–", "1.2", "812", "2/2", "3", "1", "1", "2"),
     ]
 
 
 def test_one_cell_has_no_standard_deviation(swept) -> None:
     table = table_of(swept(SMALL, folds=[0], masks=by_hand))
     assert math.isnan(table.rows[0].scores["iou"].sd)
-    assert "81.25 ± –" in render.markdown(table)
-    assert records(table)[0]["iou_sd"] == ""
+    texts = shown(swept(SMALL, folds=[0], masks=by_hand))
+    assert "81.25 ± –" in texts["md"]
+    assert records(texts["csv"])[0]["iou_sd"] == ""
 
 
 def test_missing_cells_are_marked_in_every_format(swept) -> None:
-    table = table_of(
-        swept(SMALL, masks=by_hand, without=[("unet", 1, 0), ("wide & large", 0, 0), ("wide & large", 1, 0)])
-    )
-    assert [(len(row.cells), row.expected) for row in table.rows] == [(1, 2), (0, 2)]
-    assert "† unet: 1 of 2 cells missing (fold/seed 1/0)." in render.notes(table)
-    assert "| wide & large † | missing |" in " ".join(render.markdown(table).split())
-    assert "1 of 2 cells missing" in render.plain(table)
-    assert r"unet \dag{} & 81.25 $\pm$ --" in render.latex(table)
-    assert [(row["cells_found"], row["cells_expected"], row["iou_mean"]) for row in records(table)] == [
+    manifest = swept(SMALL, masks=by_hand, without=[("unet", 1, 0), ("wide & large", 0, 0), ("wide & large", 1, 0)])
+    assert [(len(row.cells), row.expected) for row in table_of(manifest).rows] == [(1, 2), (0, 2)]
+    texts = shown(manifest)
+    for kind in ("md", "html"):
+        assert "† unet: 1 of 2 cells missing (fold/seed 1/0)." in texts[kind]
+    assert "| wide & large † | missing |" in " ".join(texts["md"].split())
+    assert r"unet \dag{} & 81.25 $\pm$ --" in texts["tex"]
+    assert [(row["cells_found"], row["cells_expected"], row["iou_mean"]) for row in records(texts["csv"])] == [
         ("1", "2", "0.8125"),
         ("0", "2", ""),
     ]
 
 
 def test_the_csv_keeps_every_digit(swept) -> None:
-    table = table_of(swept(SMALL, masks=by_hand))
-    for row, record in zip(table.rows, records(table), strict=True):
+    manifest = swept(SMALL, masks=by_hand)
+    for row, record in zip(table_of(manifest).rows, records(shown(manifest)["csv"]), strict=True):
         for key, summary in row.scores.items():
             assert float(record[f"{key}_mean"]) == summary.mean
         assert record["cells"].split() == list(row.cells)
@@ -135,13 +141,13 @@ def test_the_csv_keeps_every_digit(swept) -> None:
 
 def test_every_output_names_study_data_deviations_protocol_and_unit(swept) -> None:
     changes = {"title": "LGG MRI", "dataset": "lgg", "settings": {"width": 16}, "demo": True}
-    table = table_of(swept(SMALL, folds=[0], masks=by_hand, **changes))
+    texts = shown(swept(SMALL, folds=[0], masks=by_hand, **changes))
     said = "demo; data set lgg instead of brats2018; width = 16; only fold 0 of 2"
-    for text in (render.markdown(table), render.latex(table).replace("\\", ""), render.plain(table)):
+    for text in (texts["md"], texts["tex"].replace("\\", ""), texts["html"], texts["plain"]):
         assert "small on LGG MRI" in text
         assert said in text
         assert "Protocol: paper" in text
-    record = records(table)[0]
+    record = records(texts["csv"])[0]
     assert [record[key] for key in ("study", "title", "deviations", "protocol", "unit")] == [
         *("small", "LGG MRI", said, "paper", "slice"),
     ]
@@ -154,17 +160,17 @@ def test_fewer_folds_than_declared_are_a_deviation(swept) -> None:
 
 
 def test_a_phantom_is_named_in_every_output(swept) -> None:
-    table = table_of(swept(SMALL, masks=by_hand, phantom=True))
-    for text in (render.markdown(table), render.latex(table), render.plain(table)):
-        assert "PHANTOM DATA" in text
-    assert records(table)[0]["phantom"] == "true"
+    texts = shown(swept(SMALL, masks=by_hand, phantom=True))
+    for kind in ("md", "tex", "html", "plain"):
+        assert "PHANTOM DATA" in texts[kind]
+    assert records(texts["csv"])[0]["phantom"] == "true"
 
 
 def test_mixed_commits_are_stated(swept) -> None:
     manifest = swept(SMALL, masks=by_hand, provenance=lambda _, fold, __: {"git_commit": f"commit{fold}"})
     line = "MIXED: the cells come from 2 git commits: commit0 (2 cells), commit1 (2 cells)."
-    assert line in render.notes(table_of(manifest))
-    assert line in render.plain(table_of(manifest))
+    assert line in tables.origin(table_of(manifest))
+    assert line in shown(manifest)["md"]
 
 
 def test_rows_keep_the_studys_order_with_the_reference_first(swept) -> None:
@@ -177,16 +183,14 @@ def test_the_order_in_the_ledger_and_manifest_changes_no_byte(swept) -> None:
     declared = study.load("fpa_dilation")
     manifest = swept(declared, folds=[0, 1, 2], seeds=[0])
     rng = np.random.default_rng(0)
-    first = table_of(manifest, declared)
+    first = publish.files(results.collect(manifest, declared))
     for cell in manifest["cells"]:
         entry = ledger.read(cell["id"])
         ledger.remove(cell["id"])
         shuffled = {name: getattr(entry, name).sample(frac=1, random_state=rng) for name in ("slices", "cases")}
         ledger.write(replace(entry, **shuffled))
     rng.shuffle(manifest["cells"])
-    second = table_of(manifest, declared)
-    for form in (render.markdown, render.comma_separated, render.latex, render.plain):
-        assert form(first) == form(second)
+    assert publish.files(results.collect(manifest, declared)) == first
 
 
 def test_no_finished_cell_says_what_to_run(swept) -> None:
@@ -199,11 +203,11 @@ def test_no_finished_cell_says_what_to_run(swept) -> None:
 
 
 def test_latex_escapes_what_would_break_it(swept) -> None:
-    text = render.latex(table_of(swept(SMALL, masks=by_hand, title="100% of_all & #1 {x}")))
+    text = shown(swept(SMALL, masks=by_hand, title="100% of_all & #1 {x}"))["tex"]
     assert r"100\% of\_all \& \#1 \{x\}" in text
     assert r"wide \& large &" in text
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.replace(r"\&", "").count("&") for line in rows} == {12}
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {14}
 
 
 def test_the_command_to_run_trains_no_more_than_was_asked_for(swept) -> None:
