@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ import numpy as np
 import pandas as pd
 
 from pam.data import columns, resume, scans
+from pam.data.geometry import Crop, centre_crop
 from pam.data.processes import Count, each, each_in_threads
-from pam.data.slices import Slices, cut
+from pam.data.scale import Scale
+from pam.data.slices import cut, scales
 from pam.data.store import ABOUT, IMAGES, INDEX, MASKS
 from pam.datasets.dataset import Case, Dataset
 from pam.errors import DataError
@@ -25,6 +28,7 @@ from pam.errors import DataError
 # Part of every store's key. Raise it by any change of code that alters what a store holds.
 PREPARE_VERSION = 1
 WORTH_A_PROCESS = 50_000_000  # bytes of a store: less is written sooner than a process starts
+PIXELS_AT_ONCE = 2**18  # of each modality: they stay in a core's cache
 SIZE_MULTIPLE = 8  # every network of the zoo halves its input three times
 CONTENT = ["patient", "case", "slice", "spacing_d", "spacing_h", "spacing_w"]  # the index's part of the content hash
 
@@ -172,48 +176,65 @@ def _store_case(
     if scan.target.shape != place.shape:
         raise DataError(f"{place.case.target[0]}: changed while it was read; prepare the data set again")
     try:
-        slices = cut(scan, dataset, size)
+        scaled = scales(scan, dataset)
     except DataError as error:
         raise DataError(f"{place.case.images[0].parent}: {error}") from error
-    _write_rows(path / IMAGES, place.first, slices.images)
-    _write_rows(path / MASKS, place.first, slices.masks)
+    crop = centre_crop(place.shape[1:], size)
+    target_pixels, brain_pixels = _write_slices(path, place, scan, scaled, crop)
     about = {
         "patient": place.case.patient,
         **({"part": place.case.part} if place.case.part else {}),
         "first": place.first,
-        "slices": len(slices.masks),
-        "hash": resume.slices_hash(slices.images, slices.masks),
-        "source": slices.crop.source,
-        "top": slices.crop.top,
-        "left": slices.crop.left,
-        "target_cut": int(scan.target.sum()) - int(slices.masks.sum()),
+        "slices": place.shape[0],
+        "hash": resume.slices_hash(path, place.first, place.shape[0]),
+        "source": crop.source,
+        "top": crop.top,
+        "left": crop.left,
+        "target_cut": int(np.count_nonzero(scan.target)) - int(target_pixels.sum()),
         "geometry": scan.geometry and {"header": scan.geometry.header.hex(), "shape": scan.geometry.shape},
         "source_hash": place.source_hash,
+        "largest": [round(how.largest, 1) for how in scaled],
+        "loss": [round(how.loss, 7) for how in scaled],
     }
-    index = _index(place, scan, slices)
-    resume.mark(path, place.first, index, about)
-    return index, about
-
-
-def _index(place: Place, scan: scans.Scan, slices: Slices) -> pd.DataFrame:
     spacing = scan.spacing_mm or (np.nan,) * 3
-    return pd.DataFrame(
+    index = pd.DataFrame(
         {
             "patient": place.case.patient,
             "case": place.case.case,
             "slice": scan.numbers,
-            "target_pixels": slices.masks.sum((1, 2), dtype=np.int64),
-            "brain_pixels": slices.brain_pixels,
+            "target_pixels": target_pixels,
+            "brain_pixels": brain_pixels,
             "spacing_d": spacing[0],
             "spacing_h": spacing[1],
             "spacing_w": spacing[2],
-            "crop_top": slices.crop.top,
-            "crop_left": slices.crop.left,
-            "source_h": slices.crop.source[0],
-            "source_w": slices.crop.source[1],
+            "crop_top": crop.top,
+            "crop_left": crop.left,
+            "source_h": crop.source[0],
+            "source_w": crop.source[1],
             "source_hash": place.source_hash,
         }
     )
+    resume.mark(path, place.first, index, about)
+    return index, about
+
+
+def _write_slices(
+    path: Path, place: Place, scan: scans.Scan, scaled: tuple[Scale, ...], crop: Crop
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write a case's slices to their place, some at a time; target and brain pixels of each."""
+    at_once = max(1, PIXELS_AT_ONCE // math.prod(crop.size))
+    target_pixels, brain_pixels = [], []
+    with (
+        resume.rows_of(path / IMAGES, place.first, "r+b") as (images, _),
+        resume.rows_of(path / MASKS, place.first, "r+b") as (masks, _),
+    ):
+        for first in range(0, place.shape[0], at_once):
+            slices = cut(scan, scaled, crop, slice(first, first + at_once))
+            images.write(slices.images.data)
+            masks.write(slices.masks.data)
+            target_pixels.append(slices.masks.sum((1, 2), dtype=np.int64))
+            brain_pixels.append(slices.brain_pixels)
+    return np.concatenate(target_pixels), np.concatenate(brain_pixels)
 
 
 def _content_hash(plan: Plan, index: pd.DataFrame, cases: list[str]) -> str:
@@ -236,15 +257,6 @@ def _allocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
         unfinished = path.with_suffix(".new")
         np.lib.format.open_memmap(unfinished, mode="w+", dtype=dtype, shape=shape)
         unfinished.replace(path)
-
-
-def _write_rows(path: Path, first: int, rows: np.ndarray) -> None:
-    """Overwrite rows of a .npy file: a full disk is then an error, where a memory map would be a crash."""
-    array = np.load(path, mmap_mode="r")
-    offset = array.offset + first * array.strides[0]
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(rows.tobytes())
 
 
 def _flush(path: Path) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pam.data import scans
 from pam.data.processes import Count, each
-from pam.data.slices import check_modality
+from pam.data.scale import scale
 from pam.datasets.dataset import Case, Dataset, Problem
 from pam.errors import DataError
 
@@ -83,7 +83,7 @@ def _read(dataset: Dataset, case: Case) -> _Read:
         if voxels is None:
             continue
         try:
-            check_modality(voxels, name, zero_outside=dataset.zero_outside)
+            scale(voxels, name, zero_outside=dataset.zero_outside)
         except DataError as error:
             report(path, str(error))
             continue

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
 from scipy.ndimage import affine_transform
 
+from pam.data import gzipped
 from pam.data.geometry import Geometry
 from pam.errors import DataError
 
@@ -34,7 +38,7 @@ class Volume:
 def read(path: Path) -> Volume:
     """Read and check a volume. Raises `DataError` if it is missing, damaged, no NIfTI, not 3-D or not finite."""
     image = _open(path)
-    _check_header(path, image)
+    _check_header(path, image.shape, image.affine)
     return _volume(image, _voxels(path, image))
 
 
@@ -43,9 +47,9 @@ def read_stack(path: Path, count: int) -> list[Volume]:
     image = _open(path)
     if len(image.shape) != 4 or image.shape[3] != count:
         raise DataError(f"{path}: shape {image.shape}; expected four dimensions, {count} volumes along the last")
-    _check_header(path, image.slicer[..., 0])
+    _check_header(path, image.shape[:3], image.affine)
     voxels = _voxels(path, image)
-    return [_volume(image.slicer[..., number], voxels[..., number]) for number in range(count)]
+    return [_volume(image, voxels[..., number]) for number in range(count)]
 
 
 def resample(volume: Volume, grid: Volume) -> Volume:
@@ -61,7 +65,7 @@ def resample(volume: Volume, grid: Volume) -> Volume:
 def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
     """The file's voxels in its own order, finite."""
     try:
-        source = np.asanyarray(image.dataobj)
+        source = _gunzip(path, image) if path.suffix == ".gz" else np.asanyarray(image.dataobj)
     except UNREADABLE as error:
         raise DataError(
             f"{path}: voxels cannot be read ({_reason(error)}); is the file truncated? Copy it again"
@@ -74,22 +78,33 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
     return source
 
 
+def _gunzip(path: Path, image: nib.Nifti1Image) -> np.ndarray:
+    """As `np.asanyarray(image.dataobj)`, in a fraction of the time."""
+    proxy = image.dataobj
+    assert isinstance(proxy, ArrayProxy), "the image was read from a file"
+    size = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
+    stored = np.ndarray(proxy.shape, proxy.dtype, gzipped.read(path, size), proxy.offset, order="F")
+    return np.asarray(apply_read_scaling(stored, proxy.slope, proxy.inter))
+
+
 def _volume(image: nib.Nifti1Image, source: np.ndarray) -> Volume:
     orientation = io_orientation(image.affine)
     affine = image.affine @ inv_ornt_aff(orientation, source.shape)
     x, y, z = (float(size) for size in nib.affines.voxel_sizes(affine))
+    header = image.header.copy()
+    header.set_data_shape(source.shape)  # a stack's has four
     return Volume(
         voxels=apply_orientation(source, orientation).T.astype(source.dtype.newbyteorder("="), copy=False),
         spacing_mm=(z, y, x),
         affine=affine,
-        geometry=Geometry(header=image.header.binaryblock, shape=source.shape),
+        geometry=Geometry(header=header.binaryblock, shape=source.shape),
     )
 
 
 def read_shape(path: Path) -> tuple[int, int, int]:
     """The volume's shape (d h w), from its header alone. Raises `DataError` as `read` does."""
     image = _open(path)
-    _check_header(path, image)
+    _check_header(path, image.shape, image.affine)
     axes = io_orientation(image.affine)[:, 0].astype(int)  # source axis → x, y or z
     x, y, z = (image.shape[int(np.flatnonzero(axes == axis)[0])] for axis in range(3))
     return z, y, x
@@ -128,15 +143,11 @@ def _open(path: Path) -> nib.Nifti1Image:
     return image
 
 
-def _check_header(path: Path, image: nib.Nifti1Image) -> None:
-    if len(image.shape) != 3 or 0 in image.shape:
-        raise DataError(f"{path}: shape {image.shape}; expected a volume of three dimensions")
-    linear = image.affine[:3, :3]
-    if (
-        not np.isfinite(image.affine).all()
-        or abs(np.linalg.det(linear)) < 1e-9
-        or np.isnan(io_orientation(image.affine)).any()
-    ):
+def _check_header(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
+    if len(shape) != 3 or 0 in shape:
+        raise DataError(f"{path}: shape {shape}; expected a volume of three dimensions")
+    linear = affine[:3, :3]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(linear)) < 1e-9 or np.isnan(io_orientation(affine)).any():
         raise DataError(f"{path}: the header's affine {linear.tolist()} has no volume; expected spacing and axes in mm")
 
 

@@ -184,7 +184,8 @@ def _read_frame_shape(dataset: Dataset, _: Case) -> tuple[int, int, int]:
 
 def _check_labels(dataset: Dataset, path: Path, labels: np.ndarray, report: Report) -> None:
     """Report labels that are not the data set's."""
-    found = {0} | {value.item() for value in np.unique(labels[labels != 0])}  # mostly zeros: sort the rest alone
+    planes = labels if labels.ndim == 3 else labels[None]
+    found = {0} | {value.item() for plane in planes for value in np.unique(plane[plane != 0])}  # zeros need no sorting
     if not found <= set(dataset.labels):
         report(
             path,

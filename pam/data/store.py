@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -93,6 +94,16 @@ class Store:
     def target_cut(self) -> int:
         """Target voxels that lie outside the crop: no score knows of them."""
         return sum(case["target_cut"] for case in self._cases.values())
+
+    @property
+    def float16_loss(self) -> float:
+        """Float16's rounding error within a modality's middle half, as a share of that half's spread; of the worst."""
+        return max((loss for case in self._cases.values() for loss in case.get("loss", ())), default=math.nan)
+
+    @property
+    def largest(self) -> float:
+        """No stored value lies farther from 0, in standard deviations; float16 holds 65,504."""
+        return max((value for case in self._cases.values() for value in case.get("largest", ())), default=math.nan)
 
     def describe(self) -> dict[str, Any]:
         """What a result's provenance says of its data."""

@@ -76,3 +76,22 @@ def test_a_file_cut_anywhere_gives_a_volume_or_an_error(tmp_path: Path, length: 
 def test_any_bytes_give_a_volume_or_an_error(tmp_path: Path, content: bytes):
     read_or_refuse(tmp_path / "a.nii", content)
     read_or_refuse(tmp_path / "a.nii.gz", content)
+
+
+@SETTINGS
+@given(
+    st.sampled_from(["dim", "datatype", "bitpix", "scl_slope", "scl_inter", "vox_offset"]),
+    st.binary(min_size=16, max_size=16),
+)
+def test_a_compressed_file_reads_as_the_same_file_uncompressed(tmp_path: Path, field: str, content: bytes):
+    """One is read by nibabel, the other decompressed at once."""
+    header = np.frombuffer(bytearray(sound()[:HEADER]), nib.Nifti1Header.template_dtype.newbyteorder("<")).copy()
+    header[field] = np.frombuffer(content[: header[field].nbytes], header[field].dtype).reshape(header[field].shape)
+    whole = header.tobytes() + sound()[HEADER:]
+    plain, packed = tmp_path / "a.nii", tmp_path / "a.nii.gz"
+    plain.write_bytes(whole)
+    packed.write_bytes(gzip.compress(whole[:200]) + gzip.compress(whole[200:]) + b"\0" * 9)  # of two members, padded
+    assert bool(refused(plain)) == bool(refused(packed))
+    if not refused(plain):
+        one, other = nifti.read(plain), nifti.read(packed)
+        assert one.voxels.dtype == other.voxels.dtype and np.array_equal(one.voxels, other.voxels)

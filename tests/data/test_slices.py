@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pam.data.geometry import centre_crop
 from pam.data.scans import Scan
-from pam.data.slices import _to_float16, cut
-from pam.datasets import DATASETS
-from pam.errors import DataError
+from pam.data.slices import Slices, scales
+from pam.data.slices import cut as cut_rows
+from pam.datasets import DATASETS, Dataset
 
 BRATS = replace(DATASETS.build("brats2018"), modalities=("T1",))
 
@@ -21,6 +22,12 @@ def scan_of(voxels: list[int], target: list[int] | None = None) -> Scan:
         spacing_mm=None,
         geometry=None,
     )
+
+
+def cut(scan: Scan, dataset: Dataset, size: tuple[int, int]) -> Slices:
+    """All slices of the scan."""
+    crop = centre_crop(scan.target.shape[1:], size)
+    return cut_rows(scan, scales(scan, dataset), crop, slice(None))
 
 
 def test_zero_outside_the_head_does_not_count_and_stays_zero():
@@ -50,12 +57,13 @@ def test_the_target_is_cropped_with_the_image():
     assert cut(scan_of([1, 2, 3, 4], [0, 1, 0, 1]), BRATS, (1, 2)).masks.ravel().tolist() == [1, 0]
 
 
-def test_float16_keeps_normalised_values_to_three_digits():
-    values = np.random.default_rng(0).normal(0, 3, 10_000).astype(np.float32)
-    assert np.allclose(_to_float16(values, "T1"), values, rtol=2**-11, atol=2**-24)
-
-
-@pytest.mark.parametrize("value", [7e4, -7e4, np.inf, np.nan])
-def test_a_value_that_float16_cannot_hold_is_an_error(value: float):
-    with pytest.raises(DataError, match="more than float16 holds"):
-        _to_float16(np.array([1, value], np.float32), "T1")
+def test_slices_cut_some_at_a_time_are_those_cut_at_once():
+    generator = np.random.default_rng(0)
+    images = tuple(generator.normal(size=(7, 12, 9)) for _ in range(2))
+    scan = Scan(images=images, target=images[0] > 1, numbers=tuple(range(7)), spacing_mm=None, geometry=None)
+    dataset = replace(BRATS, modalities=("T1", "T2"))
+    scaled, crop = scales(scan, dataset), centre_crop((12, 9), (8, 16))
+    whole = cut(scan, dataset, (8, 16))
+    parts = [cut_rows(scan, scaled, crop, slice(first, first + 3)) for first in (0, 3, 6)]
+    for field in ("images", "masks", "brain_pixels"):
+        assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), getattr(whole, field))
