@@ -16,7 +16,7 @@ from pam.sheet import Sheet, Value, interval, number
 from pam.statistics import holm, mean_of, nadeau_bengio, rank_stability, seed_noise, seeds_needed, wilcoxon
 
 HEAD = (
-    *("Variant", "Score", "Δ", "95 % CI", "p (Holm)", "Wilcoxon p (Holm)", "CI over folds", "P(false)"),
+    *("Variant", "Δ", "95 % CI", "p (Holm)", "Wilcoxon p (Holm)", "CI over folds", "P(false)"),
     *("Seed noise", "Detectable Δ", "Seeds needed", "Patients", "Seeds", "Left out"),
 )
 STATISTICS = (
@@ -42,35 +42,29 @@ RANKING = (
 DRAWS = 1000
 
 
-def statistics(results: Results) -> Sheet:
-    """Each variant's difference to the reference in each score of the protocol `patient`."""
-    scores = results.scores["patient"]
-    body, records, rests_on, notes = [], [], [], []
-    for measure in MEASURES["patient"]:
-        verdicts = against_reference(results.study, scores, measure.key, more=measure.more)
-        pairs = {v.claim.id: scores.contrast({v.row: 1.0, v.other: -1.0}, measure.key) for v in verdicts}
-        signed = {v.claim.id: wilcoxon(pairs[v.claim.id].per_patient) for v in verdicts if v.found}
-        signed = dict(zip(signed, holm(list(signed.values())), strict=True))
-        for verdict in verdicts:
-            texts, record = _line(results, measure, verdict, signed.get(verdict.claim.id, math.nan))
-            body.append(texts)
-            records.append(record)
-            rests_on.append((verdict.row, verdict.other))
-            if verdict.found is None:
-                notes.append(f"{verdict.row}, {measure.heading}: no interval: {verdict.advice}.")
-    name = results.study.reference.name
+def statistics(results: Results) -> list[Sheet]:
+    """Each variant's difference to the reference, a table for each score of the protocol `patient`."""
+    return [_differences(results, measure) for measure in MEASURES["patient"]]
+
+
+def _differences(results: Results, measure: Measure) -> Sheet:
+    scores, name = results.scores["patient"], results.study.reference.name
+    verdicts = against_reference(results.study, scores, measure.key, more=measure.more)
+    pairs = {v.claim.id: scores.contrast({v.row: 1.0, v.other: -1.0}, measure.key) for v in verdicts}
+    signed = {v.claim.id: wilcoxon(pairs[v.claim.id].per_patient) for v in verdicts if v.found}
+    signed = dict(zip(signed, holm(list(signed.values())), strict=True))
+    lines = [_line(results, measure, verdict, signed.get(verdict.claim.id, math.nan)) for verdict in verdicts]
     return Sheet(
-        name="statistics",
-        title=f"Differences to {name}",
+        name=f"statistics_{measure.name}",
+        title=f"Differences to {name}, {measure.heading}",
         protocol="patient",
         unit="patient",
         head=HEAD,
-        body=tuple(body),
+        body=tuple(texts for texts, _ in lines),
         caption=STATISTICS.format(reference=name).strip(),
-        records=tuple(records),
-        rests_on=tuple(rests_on),
-        notes=tuple(notes),
-        texts=2,
+        records=tuple(record for _, record in lines),
+        rests_on=tuple((verdict.row, verdict.other) for verdict in verdicts),
+        notes=tuple(f"{v.row}: no interval: {v.advice}." for v in verdicts if v.found is None),
     )
 
 
@@ -84,7 +78,7 @@ def _line(
     alone = scores.contrast({verdict.row: 1.0}, measure.key).complete
     noise = seed_noise(alone) if alone.size else math.nan
     record: dict[str, object] = {"variant": verdict.row, "reference": verdict.other, "score": measure.key}
-    head = (Value(text=verdict.row), Value(text=measure.heading))
+    head = (Value(text=verdict.row),)
     tail = (Value(text=str(verdict.seeds), number=verdict.seeds), Value(text=str(left_out), number=left_out))
     counts = {"patients": len(paired.folds), "seeds": verdict.seeds, "left_out": left_out}
     floor = Value(text="–" if math.isnan(noise) else f"{noise * scale:.{places}f}", number=noise * scale)

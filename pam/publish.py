@@ -96,11 +96,12 @@ def swept() -> list[str]:
 def _sheets(found: Results) -> list[Sheet]:
     """All of a study's tables, in the order of the page."""
     beside, verdicts = published.beside(found), _verdicts(found)
+    compared = any(row.name in found.scores["patient"].labels for row in found.study.variants)
     return [
         *([claim_table.sheet(verdicts)] if verdicts else []),
         sheets.paper(found, beside),
         *(sheets.by_patient(found, protocol, beside) for protocol in found.scores),
-        *([comparison.statistics(found)] if len(found.table.rows) > 1 else []),
+        *(comparison.statistics(found) if compared else []),
         comparison.ranking(found),
     ]
 

@@ -79,7 +79,6 @@ def comma_separated(sheet: Sheet, table: Table) -> str:
 
 def latex(sheet: Sheet, table: Table) -> str:
     """A booktabs table; the document needs the packages booktabs and graphicx."""
-    about = " ".join([deviations_of(table), sheet.caption, *sheet.notes])
     bold = f"{sheet.title}: {table.heading}." + (f" {PHANTOM}" if table.phantom else "")
     rows = [" & ".join(map(_tex, row)) + r" \\" for row in sheet.body]
     apart = sheet.reference and len(rows) > 1
@@ -87,7 +86,7 @@ def latex(sheet: Sheet, table: Table) -> str:
         r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{\textbf{{{_escape(bold)}}} {_escape(about)}}}",
+        rf"\caption{{\textbf{{{_escape(bold)}}} {_escape(deviations_of(table))}}}",
         rf"\label{{tab:{table.study}-{table.dataset}-{sheet.name}}}",
         r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{{'l' * sheet.texts}{'r' * (len(sheet.head) - sheet.texts)}}}",
@@ -97,6 +96,10 @@ def latex(sheet: Sheet, table: Table) -> str:
         *([rows[0], r"\midrule", *rows[1:]] if apart else rows),
         r"\bottomrule",
         r"\end{tabular}}",
+        r"\par\smallskip",
+        r"\begin{minipage}{\textwidth}\footnotesize  % below the table: TeX cannot set a caption of any length",
+        *(rf"{_escape(text)}\par" for text in (sheet.caption, *sheet.notes)),
+        r"\end{minipage}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

@@ -11,7 +11,8 @@ from pam.report import main
 
 STUDY = study.load("fpa_dilation")
 FILES = {"README.md", "cells.csv", "provenance.json", "figure7.png", "figure7.svg", "figure7.pdf"}
-TABLES = ("claims", "paper", "patient", "brats", "statistics", "ranking")
+TABLES = ("claims", "paper", "patient", "brats", "ranking")
+SCORES = ("iou", "dice", "hd95", "fn_rate")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -22,7 +23,8 @@ def test_the_report_prints_the_table_and_says_where_the_files_are(swept, tmp_pat
     swept(STUDY, folds=[0], seeds=[0])
     assert main(["fpa_dilation", "--out", str(tmp_path)]) == 0
     folder = tmp_path / "fpa_dilation" / "brats2018"
-    tables = {f"tables/{name}.{kind}" for name in TABLES for kind in ("md", "csv", "tex", "html")}
+    names = (*TABLES, *(f"statistics_{score}" for score in SCORES))
+    tables = {f"tables/{name}.{kind}" for name in names for kind in ("md", "csv", "tex", "html")}
     assert set(contents(folder)) == FILES | tables
     printed = capsys.readouterr().out
     assert "fpa dilation=12 expansion=8 depthwise=True" in printed
