@@ -49,6 +49,8 @@ def sweep(request: Request, placement: Placement) -> Outcome:
     manifest.write(study, store, asked, resolved.declared, resolved.settings, demo=resolved.demo)
     views.write(store)
     mirror = Mirror(f"{study.name} on {store.dataset}", _tags(resolved), asked)
+    view = views.path_of(store.hash)
+    mirror.study({manifest.FILE: manifest.path_of(study.name, store.dataset), view.name: view})
     for cell in asked:
         (mirror.finished if ledger.has(cell.id) else mirror.restart)(cell.id)
     errors: dict[str, str] = {}

@@ -14,6 +14,8 @@ from pam.errors import StudyError
 from pam.files import write_text
 from pam.study import Cell, Study
 
+FILE = "manifest.json"  # its name in the MLflow mirror
+
 
 def path_of(study: str, dataset: str) -> Path:
     return home.studies() / study / f"{dataset}.json"

@@ -42,16 +42,19 @@ class Report:
                 file.write(content)
 
 
-def make(name_or_path: str, dataset: str | None) -> Report:
-    """Make a study's report from the ledger.
+def collect(name_or_path: str, dataset: str | None) -> Results:
+    """A study's results. `dataset`: None for the one swept last.
 
-    `dataset`: None for the one swept last. Raises `StudyError` for a study that does not exist or was never swept
-    there, `ResultsError` if none of its cells is finished.
+    Raises `StudyError` for a study that does not exist or was never swept there, `ResultsError` if none of its cells is
+    finished.
     """
     declared = study.load(name_or_path)
-    found = results.collect(manifest.read(declared.name, dataset), declared)
-    table = found.table
-    return Report(study=table.study, dataset=table.dataset, text=_text(found), files=files(found))
+    return results.collect(manifest.read(declared.name, dataset), declared)
+
+
+def make(found: Results) -> Report:
+    """The report of these results."""
+    return Report(study=found.table.study, dataset=found.table.dataset, text=_text(found), files=files(found))
 
 
 def files(found: Results) -> dict[str, bytes]:

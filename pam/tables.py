@@ -156,6 +156,7 @@ def _told(provenance: Mapping[str, Any]) -> dict[str, Any]:
         "peak_memory_mb": provenance.get("peak_gpu_memory_mb") or provenance.get("peak_memory_mb"),
         "gflop": provenance.get("gflop"),
         "patients": provenance.get("data", {}).get("patients"),
+        "entry_hash": provenance.get("data", {}).get("hash"),
         "git_commit": provenance.get("git_commit") or "unknown",
         "device": provenance.get("device") or "unknown",
     }

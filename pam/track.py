@@ -6,16 +6,19 @@ process writes, in synchronous batches, so that training never waits for MLflow 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import queue
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,9 +28,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pam import cli, home, intake, ledger, protocols
+from pam.errors import ResultsError
+from pam.files import write_text
 from pam.study import Cell
 
 LOG = logging.getLogger(__name__)
+STUDY_TAG = "pam.report"  # of the run that holds what a report needs besides the cells
 BATCH = 1000  # MLflow's limit of metrics in one call
 
 
@@ -59,6 +65,10 @@ class Mirror:
         self._thread.start()
         self._do(self._runs.open)
 
+    def study(self, files: Mapping[str, Path]) -> None:
+        """What a report needs besides the cells: files by their names in the mirror, those that are there."""
+        self._do(lambda: self._runs.study(files))
+
     def restart(self, cell_id: str) -> None:
         """A cell is about to be trained again: its finished run goes."""
         self._do(lambda: self._runs.drop_finished(cell_id))
@@ -75,8 +85,9 @@ class Mirror:
         self._do(lambda: self._runs.end(self._cells[cell_id], status))
 
     def close(self) -> None:
-        """Write what is waiting, then the parents' aggregates."""
+        """Write what is waiting, then the parents' aggregates; note which run holds which cell."""
         self._do(lambda: self._runs.aggregate(list(self._cells.values())))
+        self._do(self._runs.note)
         self._tasks.put(None)
         self._thread.join()
 
@@ -112,17 +123,11 @@ class _Runs:
             (home.home() / "mlflow").mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(tracking_uri())
         self._experiment = self._find_or_create_experiment()
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
-            for run in page:
-                if cell := run.data.tags.get("pam.cell"):
-                    self._by_cell[cell] = run
-                elif variant := run.data.tags.get("pam.variant"):
-                    self._parents[variant] = run.info.run_id
-            token = page.token
-            if not token:
-                return
+        for run in _all_runs(self._client, self._experiment):
+            if cell := run.data.tags.get("pam.cell"):
+                self._by_cell[cell] = run
+            elif variant := run.data.tags.get("pam.variant"):
+                self._parents[variant] = run.info.run_id
 
     def _find_or_create_experiment(self) -> str:
         found: Experiment | None = self._client.get_experiment_by_name(self._experiment_name)
@@ -137,6 +142,24 @@ class _Runs:
         }
         tags = self._tags | shown
         return self._client.create_experiment(self._experiment_name, artifact_location=artifacts, tags=tags)
+
+    def study(self, files: Mapping[str, Path]) -> None:
+        """The study's own run, with the files as its artifacts; what is there is replaced."""
+        run_id = _study_run(self._client, self._experiment)
+        if run_id is None:
+            tags = {**self._tags, STUDY_TAG: self._tags["pam.study"]}
+            run_id = self._client.create_run(self._experiment, run_name="the study", tags=tags).info.run_id
+        with tempfile.TemporaryDirectory() as folder:
+            for name, path in files.items():
+                if path.is_file():
+                    self._client.log_artifact(run_id, shutil.copy(path, Path(folder) / name))
+        self._client.set_terminated(run_id, "FINISHED")
+
+    def note(self) -> None:
+        """Write beside the ledger which run holds which cell, for reports."""
+        finished = {cell: run.info.run_id for cell, run in self._by_cell.items() if run.info.status == "FINISHED"}
+        study, _, dataset = self._experiment_name.partition(" on ")
+        write_text(home.runs() / study / f"{dataset}.json", json.dumps(dict(sorted(finished.items())), indent=1))
 
     def epochs(self, cell: Cell, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log the epochs that MLflow lacks, as steps."""
@@ -235,6 +258,70 @@ class _Runs:
 
     def _refresh(self, cell_id: str) -> None:
         self._by_cell[cell_id] = self._client.get_run(self._by_cell[cell_id].info.run_id)
+
+
+class Reader:
+    """What a tracking server holds of a study. Its methods raise `ResultsError` where the server fails."""
+
+    def __init__(self, uri: str) -> None:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's 7 wait for minutes
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        self.uri = uri
+        with self._told():
+            self._client = MlflowClient(uri)
+
+    def experiments(self, study: str) -> list[str]:
+        """Ids of the experiments that hold the study on some data set."""
+        with self._told():
+            found = self._client.search_experiments(filter_string=f"tags.`pam.study` = '{study}'")
+            return [experiment.experiment_id for experiment in found]
+
+    def study_files(self, experiment: str, folder: Path) -> Path | None:
+        """Download the files of the study's own run into the folder; None if it has none."""
+        with self._told():
+            run = _study_run(self._client, experiment)
+        if run is not None:
+            self.download(run, folder)
+        return folder if run is not None else None
+
+    def finished_cells(self, experiment: str) -> dict[str, str]:
+        """Cell → the run that holds it."""
+        with self._told():
+            runs = list(_all_runs(self._client, experiment))
+        cells = {run.data.tags["pam.cell"]: run for run in runs if "pam.cell" in run.data.tags}
+        return {cell: run.info.run_id for cell, run in sorted(cells.items()) if run.info.status == "FINISHED"}
+
+    def download(self, run: str, folder: Path) -> None:
+        """All of a run's artifacts, into the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._told():
+            self._client.download_artifacts(run, "", str(folder))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ResultsError(
+                f"{self.uri}: {first}; is this MLflow's address, and can this machine reach it?"
+            ) from error
+
+
+def _study_run(client: MlflowClient, experiment: str) -> str | None:
+    """The run that holds what a report needs besides the cells."""
+    found = client.search_runs([experiment], f"tags.`{STUDY_TAG}` != ''", max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def _all_runs(client: MlflowClient, experiment: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def summarise(entry: ledger.Entry) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from pam import home, ledger
+from pam.cells import describe
 from pam.evaluate import in_unit
 from pam.metrics import score, score_slices
 from pam.study import Study
@@ -34,7 +36,7 @@ def scored(cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], **prov
         provenance={**told, "device": "cpu × 1", **provenance},
         slices=pd.DataFrame(slices),
         cases=pd.DataFrame(cases),
-        epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "seconds": [70.5]}),
+        epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]}),
     )
 
 
@@ -64,10 +66,8 @@ def random_masks(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray
 
 def manifest_of(study: Study, folds: Collection[int], seeds: Collection[int], **changes: Any) -> dict[str, Any]:
     cells = [
-        {"id": identity(row.name, fold, seed), "label": row.name, "network": row.network, "fold": fold, "seed": seed}
-        for seed in seeds
-        for fold in folds
-        for row in study.rows
+        describe(replace(cell, data_hash="0123456789abcdef", split_hash=f"split {cell.fold} of {cell.label}"))
+        for cell in study.cells(folds, seeds)
     ]
     return {
         "study": study.name,
