@@ -1,0 +1,64 @@
+"""The studies that come with the project: each can be planned, on its own kind of data and on any other."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pam import study
+from pam.data.prepare import prepare
+from pam.data.store import Store
+from pam.datasets import DATASETS
+from pam.plan import apply_settings, check, plan
+
+TABLES = Path(__file__).resolve().parent.parent / "pam" / "paper_tables"
+NAMES = study.names()
+
+
+@pytest.fixture(scope="module")
+def store(_shared_home: None) -> Store:
+    return prepare(DATASETS.build("phantom"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_names_only_what_exists(name: str) -> None:
+    declared = study.load(name)
+    check(declared)
+    assert declared.dataset in DATASETS.names()
+    assert declared.question.endswith("?")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_of_a_study_can_be_built_at_another_width(name: str, store: Store) -> None:
+    declared = apply_settings(replace(study.load(name), dataset="phantom", folds=3, seeds=1), {"width": 4})
+    cells = [cell for cell, _ in plan(declared, store)]
+    assert len({cell.id for cell in cells}) == len(declared.rows) * 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_is_held_against_published_rows_that_exist(name: str) -> None:
+    for place in study.load(name).published.values():
+        table, _, row = place.partition("/")
+        with (TABLES / f"{table}.csv").open() as file:
+            assert row in {line["network"] for line in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("cityscapes_attention", "cityscapes_table3"),
+        ("isles_attention", "isles2018_table4"),
+        ("brats_attention", "brats2018_table5"),
+        ("brats_branches", "brats2018_table6"),
+    ],
+)
+def test_a_papers_table_is_whole_in_its_study(name: str, table: str) -> None:
+    with (TABLES / f"{table}.csv").open() as file:
+        rows = {line["network"].lower() for line in csv.DictReader(file)}
+    assert rows <= {row.name for row in study.load(name).rows}
+
+
+def test_every_claim_of_the_paper_that_a_sweep_can_test_is_declared() -> None:
+    declared = {claim.id for name in NAMES for claim in study.load(name).claims}
+    assert {f"C{number}" for number in range(1, 13)} - {"C10"} <= declared  # C13 is about receptive fields
