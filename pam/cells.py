@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +17,10 @@ from torch import nn
 from pam import checkpoints, memory, networks
 from pam.data.batches import Batches, choose_slices
 from pam.data.folds import Split
+from pam.data.splits import inner
 from pam.data.store import Store
 from pam.errors import DataError
-from pam.evaluate import evaluate
+from pam.evaluate import dice_per_patient, evaluate
 from pam.networks.cost import Images, flop
 from pam.result import Record, Result
 from pam.study import Cell, Recipe
@@ -47,19 +50,26 @@ def run(
     state = checkpoints.load(cell.id)
     history = [] if state is None else state["history"]
     saved = time.monotonic()
-    for epoch in fit(network, batches, recipe, state=state):
+    for epoch in fit(network, batches, recipe, state=state, validate=_validation(recipe, store, split, device)):
         history.append({name: value for name, value in vars(epoch).items() if name not in ("state", "of")})
         if epoch.epoch == recipe.epochs or time.monotonic() - saved >= checkpoint_seconds:
             checkpoints.save(cell.id, {**epoch.state, "history": history})
             saved = time.monotonic()
         yield epoch
-    found = evaluate(network, store, split.test, device=device, precision=recipe.precision)
+    found = evaluate(
+        network,
+        store,
+        split.test,
+        device=device,
+        precision=recipe.precision,
+        chosen=choose_slices(store.columns, split.test, recipe.test_slices, generator_of(cell, "test slices")),
+    )
     record(
         Result(
             cell=describe(cell),
             provenance={
                 **provenance,
-                **_measured(network, device, started, history),
+                **_measured(recipe, network, device, started, history),
                 "gflop": gflop(cell, (len(store.modalities), *store.images.shape[-2:])),
                 "data": store.describe(),
             },
@@ -87,7 +97,8 @@ def prepare_training(
     network = networks.build(
         cell.network, len(store.modalities), generator=generator_of(cell, "weights"), **cell.options
     )
-    rows = choose_slices(store.columns, split.train, recipe.slices, generator_of(cell, "slices"))
+    patients = inner(split, recipe.validation).train if recipe.validate_every else split.train
+    rows = choose_slices(store.columns, patients, recipe.slices, generator_of(cell, "slices"))
     batches = Batches(
         store.images,
         store.masks,
@@ -100,9 +111,23 @@ def prepare_training(
     return network, batches
 
 
+def _validation(
+    recipe: Recipe, store: Store, split: Split, device: torch.device
+) -> Callable[[nn.Module], float] | None:
+    """What scores a network on the validation patients, which `prepare_training` keeps from it; None if none is due."""
+    if not recipe.validate_every:
+        return None
+    patients = inner(split, recipe.validation).test
+    return partial(dice_per_patient, store=store, patients=patients, device=device, precision=recipe.precision)
+
+
 def generator_of(cell: Cell, purpose: str) -> torch.Generator:
-    """The cell's generator for one purpose: a function of seed and split, shared by all variants (paired rows)."""
-    digest = hashlib.sha256(f"{cell.seed}/{cell.split_hash}/{purpose}".encode()).digest()
+    """The cell's generator for one purpose: a function of seed and split, shared by all variants (paired rows).
+
+    Test slices depend on the split alone: every seed is tested on the same ones.
+    """
+    seed = 0 if purpose == "test slices" else cell.seed
+    digest = hashlib.sha256(f"{seed}/{cell.split_hash}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
@@ -111,12 +136,25 @@ def describe(cell: Cell) -> dict[str, Any]:
     return {"id": cell.id, **asdict(cell)}
 
 
+def _selected(recipe: Recipe, history: list[dict[str, Any]]) -> int:
+    """The epoch whose weights were tested: the last, or the first of the best validated ones."""
+    if recipe.select == "last":
+        return recipe.epochs
+    best = max(history, key=lambda epoch: -1.0 if math.isnan(epoch["validation_dice"]) else epoch["validation_dice"])
+    return int(best["epoch"])
+
+
 def _measured(
-    network: nn.Module, device: torch.device, started: datetime.datetime, history: list[dict[str, Any]]
+    recipe: Recipe,
+    network: nn.Module,
+    device: torch.device,
+    started: datetime.datetime,
+    history: list[dict[str, Any]],
 ) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
         "started": started.isoformat(timespec="seconds"),
+        "weights_of_epoch": _selected(recipe, history),
         "train_seconds": round(sum(epoch["seconds"] for epoch in history), 3),
         "peak_memory_mb": round(memory.peak_mb(), 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if cuda else None,

@@ -46,7 +46,15 @@ def sweep(request: Request, placement: Placement) -> Outcome:
     resolved = resolve(request)
     study, store, asked = resolved.study, resolved.store, resolved.cells
     missing = [(cell, split) for cell, split in resolved.planned if not ledger.has(cell.id)]
-    manifest.write(study, store, asked, resolved.declared, resolved.settings, demo=resolved.demo)
+    manifest.write(
+        study,
+        store,
+        asked,
+        resolved.declared,
+        split=resolved.split,
+        settings=resolved.settings,
+        demo=resolved.demo,
+    )
     views.write(store)
     mirror = Mirror(f"{study.name} on {store.dataset}", _tags(resolved), asked)
     view = views.path_of(store.hash)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -64,11 +65,19 @@ def attend(network: nn.Module, image: np.ndarray, *, device: torch.device, preci
 
 
 def evaluate(
-    network: nn.Module, store: Store, patients: Sequence[str], *, device: torch.device, precision: str
+    network: nn.Module,
+    store: Store,
+    patients: Sequence[str],
+    *,
+    device: torch.device,
+    precision: str,
+    chosen: np.ndarray,
 ) -> Evaluation:
-    """Score every slice and every case of the patients.
+    """Score slices and every case of the patients.
 
-    A slice's distances are in pixels (`hd95_px`), a case's in mm (`hd95_mm`): NaN where the source tells no spacing.
+    `chosen` are the rows of the store whose slices are scored one by one; a case's scores are of its whole volume,
+    since one with gaps has no distances, and all predictions are kept. A slice's distances are in pixels (`hd95_px`),
+    a case's in mm (`hd95_mm`): NaN where the source tells no spacing.
     """
     found = Evaluation()
     columns = store.columns
@@ -79,9 +88,11 @@ def evaluate(
         names = {"patient": patient, "case": case}
         size = {"height": target.shape[1], "width": target.shape[2]}
         numbers = columns["slice"][where].tolist()
-        for number, mask, scores in zip(numbers, prediction, score_slices(prediction, target), strict=True):
-            found.slices.append({**names, "slice": number, **in_unit(scores, "px")})
+        for number, mask in zip(numbers, prediction, strict=True):
             found.predictions.append({**names, "slice": number, **size, "mask": packed(mask)})
+        kept = np.flatnonzero(np.isin(where, chosen))
+        for place, scores in zip(kept.tolist(), score_slices(prediction[kept], target[kept]), strict=True):
+            found.slices.append({**names, "slice": numbers[place], **in_unit(scores, "px")})
         spacing = tuple(float(columns[f"spacing_{axis}"][where[0]]) for axis in "dhw")
         found.cases.append({**names, "slices": len(where), **in_unit(score(prediction, target, spacing), "mm")})
         view = view_slice(columns["target_pixels"][where], columns["brain_pixels"][where])
@@ -89,6 +100,25 @@ def evaluate(
         if attention is not None:
             found.attention.append({**names, "slice": numbers[view], **attention})
     return found
+
+
+def dice_per_patient(
+    network: nn.Module, store: Store, patients: Sequence[str], *, device: torch.device, precision: str
+) -> float:
+    """Mean over the patients of the Dice of all their slices pooled; NaN if no patient has a pixel in either mask.
+
+    A patient without a pixel in either mask is left out, one with a miss or a false alarm alone has 0: Dice as in the
+    protocol `patient`, without the cost of distances.
+    """
+    dice = []
+    for patient in sorted(patients):
+        where = np.concatenate([store.rows(case) for _, case in store.cases_of([patient])])
+        prediction = predict(network, store.images[where], device=device, precision=precision)
+        target = store.masks[where] > 0
+        pixels = int(prediction.sum()) + int(target.sum())
+        if pixels:
+            dice.append(2 * int((prediction & target).sum()) / pixels)
+    return math.fsum(dice) / len(dice) if dice else math.nan
 
 
 def in_unit(scores: Mapping[str, object], unit: str) -> dict[str, object]:

@@ -26,11 +26,15 @@ def write(
     store: Store,
     asked: Sequence[Cell],
     declared: Iterable[Cell],
-    settings: Mapping[str, Any],
     *,
+    split: Mapping[str, Any],
+    settings: Mapping[str, Any],
     demo: bool,
 ) -> dict[str, Any]:
-    """Record the cells asked for; cells of earlier sweeps stay if the study, as it is now, still declares them."""
+    """Record the cells asked for; cells of earlier sweeps stay if the study, as it is now, still declares them.
+
+    `split` is what `pam.data.split_choice.describe` says of the study's splits.
+    """
     path = path_of(study.name, store.dataset)
     declared_ids = {cell.id for cell in declared}
     earlier = json.loads(path.read_text())["cells"] if path.exists() else []
@@ -44,6 +48,7 @@ def write(
         "phantom": store.phantom,
         "demo": demo,
         "settings": dict(settings),
+        "split": dict(split),
         "folds": study.folds,
         "seeds": study.seeds,
         "data_hash": store.hash,

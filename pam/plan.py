@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, replace
 from typing import Any
 
 import torch
 
 from pam import networks
-from pam.data.augment import AUGMENTATIONS
+from pam.data import augment, split_choice
 from pam.data.folds import Split
+from pam.data.splits import inner
 from pam.data.store import Store
 from pam.datasets import DATASETS
-from pam.errors import StudyError
+from pam.errors import DataError, StudyError
 from pam.losses import LOSSES
 from pam.networks import NETWORKS
 from pam.study import RECIPE_FIELDS, Cell, Recipe, Study, Variant
@@ -23,16 +25,19 @@ assert all(field.default is not MISSING for field in RECIPE_FIELDS.values()), "e
 
 
 def apply_settings(study: Study, settings: Mapping[str, Any]) -> Study:
-    """The study with recipe fields and network options set for every row; rows keep their names.
+    """The study with its split, recipe fields and network options set for every row; rows keep their names.
 
-    Raises `StudyError` for a key that is no recipe field and no option of every row's network, for a value of
+    Raises `StudyError` for a key that is none of these or no option of every row's network, for a value of
     another type than the default's, and for a factor of the study.
     """
     for key, value in settings.items():
         varying = [row.name for row in study.rows if key in row.options or key in row.recipe]
         if varying:
             raise StudyError(f"--set {key}: study {study.name!r} varies it itself (row {varying[0]!r}); leave it out")
-        if key in RECIPE_FIELDS:
+        if key == "split":
+            _check_type("study field 'split'", value, study.split)
+            study = replace(study, split=value)
+        elif key in RECIPE_FIELDS:
             _check_type(f"recipe field {key!r}", value, RECIPE_DEFAULTS[key])
             study = replace(study, recipe={**study.recipe, key: value})
         else:
@@ -42,6 +47,16 @@ def apply_settings(study: Study, settings: Mapping[str, Any]) -> Study:
                 variants=tuple(_with_option(row, key, value) for row in study.variants),
             )
     return study
+
+
+def splits_of(study: Study, store: Store) -> tuple[Split, ...]:
+    """The store's splits as the study chooses them, else as its data set does."""
+    return split_choice.splits_of(store, split_of(study, store), study.folds)
+
+
+def split_of(study: Study, store: Store) -> str:
+    """The choice of split, in the words of `pam.data.split_choice`."""
+    return study.split or DATASETS.build(store.dataset).split
 
 
 def plan(
@@ -57,20 +72,21 @@ def plan(
     Raises `StudyError` for a network, option or recipe that does not exist or cannot be built.
     """
     recipe = asdict(DATASETS.build(store.dataset).recipe)
-    splits = store.folds(study.folds)
+    splits = splits_of(study, store)
     bound = []
-    for cell in study.cells(folds, seeds, only):
-        resolved = {**recipe, **cell.recipe}
+    for cell in replace(study, folds=len(splits)).cells(folds, seeds, only):
+        resolved = Recipe(**{**recipe, **cell.recipe})
         bound.append(
             replace(
                 cell,
                 options=_deviations(cell.options, NETWORKS.options(cell.network)),
-                recipe=_deviations(resolved, RECIPE_DEFAULTS),
+                recipe=_deviations({**vars(resolved), "augment": augment.canonical(resolved.augment)}, RECIPE_DEFAULTS),
                 data_hash=store.hash,
                 split_hash=splits[cell.fold].hash,
             )
         )
     _check_buildable(bound, len(store.modalities))
+    _check_validation(bound, splits, store)
     return [(cell, splits[cell.fold]) for cell in bound]
 
 
@@ -86,8 +102,9 @@ def check(study: Study) -> None:
             )
         resolved = Recipe(**recipe)
         LOSSES.get(resolved.loss)
-        for name in resolved.augment:
-            AUGMENTATIONS.get(name)
+        augment.build(resolved.augment)
+    if study.split:
+        split_choice.parse(study.split)
 
 
 def _check_buildable(cells: list[Cell], in_channels: int) -> None:
@@ -96,6 +113,21 @@ def _check_buildable(cells: list[Cell], in_channels: int) -> None:
     for cell in distinct.values():
         with torch.device("meta"):
             networks.build(cell.network, in_channels, **cell.options)
+
+
+def _check_validation(cells: Iterable[Cell], splits: Sequence[Split], store: Store) -> None:
+    """Raise `DataError` unless each training side can spare its validation patients and these hold a target."""
+    shares = {recipe.validation for cell in cells if (recipe := Recipe(**cell.recipe)).validate_every}
+    if not shares:
+        return
+    with_target = set(store.columns["patient"][store.columns["target_pixels"] > 0].tolist())
+    for share, split in itertools.product(sorted(shares), splits):
+        held_out = inner(split, share).test
+        if not with_target & set(held_out):
+            raise DataError(
+                f"none of the {len(held_out)} validation patients has a target, so that their Dice is undefined; "
+                f"expected one at least: raise the recipe's validation, now {share:g}"
+            )
 
 
 def _with_option(row: Variant, key: str, value: object) -> Variant:

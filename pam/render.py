@@ -64,6 +64,7 @@ def comma_separated(sheet: Sheet, table: Table) -> str:
         "protocol": sheet.protocol,
         "unit": sheet.unit,
         "data_hash": table.data_hash,
+        "split": table.split,
         "git_commits": " ".join(table.commits),
         "devices": "; ".join(table.devices),
     }

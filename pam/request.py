@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pam import study as studies
+from pam.data import split_choice
 from pam.data.folds import Split
 from pam.data.store import Store, find
 from pam.datasets import DATASETS
 from pam.errors import DataError, StudyError
-from pam.plan import apply_settings, check, plan
+from pam.plan import apply_settings, check, plan, split_of, splits_of
 from pam.study import Cell, Study
 
 # The demo's smaller study: enough folds for error bars, small enough to wait for.
@@ -38,12 +39,13 @@ class Request:
 class Asked:
     """What a request comes to."""
 
-    study: Study  # with data set, settings and the demo's size applied
+    study: Study  # with data set, settings and the demo's size applied, and as many folds as there are splits
     store: Store
     settings: Mapping[str, Any]
     demo: bool
     planned: list[tuple[Cell, Split]]  # the cells asked for, each with its split
     declared: list[Cell]  # all of the study
+    split: Mapping[str, Any]  # how patients are split, see `pam.data.split_choice.describe`
 
     @property
     def cells(self) -> list[Cell]:
@@ -61,13 +63,15 @@ def resolve(request: Request) -> Asked:
     study = apply_settings(study, settings)
     check(study)
     store = open_store(study.dataset)
+    splits = splits_of(study, store)
     return Asked(
-        study=study,
+        study=replace(study, folds=len(splits)),
         store=store,
         settings=settings,
         demo=request.demo,
         planned=plan(study, store, folds=request.folds, seeds=request.seeds, only=request.only),
         declared=[cell for cell, _ in plan(study, store)],
+        split=split_choice.describe(split_of(study, store), splits),
     )
 
 
@@ -103,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a recipe field or network option, for every row",
+        help="a recipe field or network option, for every row; or split=…, how patients are split",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from pam.errors import PamError
 from pam.study import Cell
 
 RETRIES = 2  # beyond the first try; each goes on from the cell's newest checkpoint
-REPORTED = ("epoch", "loss", "learning_rate", "seconds")  # of each `Epoch`
+REPORTED = ("epoch", "loss", "learning_rate", "seconds", "validation_dice")  # of each `Epoch`, where defined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,7 @@ def _train(
     for epoch in cells.run(
         cell, open_store(Path(store_path)), split, device=device, provenance=provenance, record=ledger.add
     ):
-        tune.report({name: getattr(epoch, name) for name in REPORTED})
+        tune.report({name: value for name in REPORTED if not math.isnan(value := getattr(epoch, name))})
 
 
 class _Forward(tune.Callback):
@@ -178,7 +179,7 @@ class _Forward(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "epoch" in result:  # a trial that found its cell finished reports nothing
-            metrics = {name: result[name] for name in REPORTED}
+            metrics = {name: result[name] for name in REPORTED if name in result}
             self._listener.on_epoch(trial.config["id"], metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -42,6 +42,17 @@ RESULTS_VERSION = 1
 SLIPS = (ImportError, NameError, AttributeError, TypeError, ValueError, LookupError)
 
 
+Augmentation = str | tuple[str, Mapping[str, float]]  # its name, or its name and options
+
+CHOICES = {
+    "schedule": ("constant", "multistep"),
+    "slices": ("paper", "all"),
+    "test_slices": ("all", "paper"),
+    "select": ("last", "best"),
+    "precision": ("bfloat16", "float32"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is trained. Data sets hold their own; defaults are the paper's BRATS recipe (Table 2)."""
@@ -52,19 +63,33 @@ class Recipe:
     weight_decay: float = 0.01  # AdamW's own default: the paper names AdamW and no value
     schedule: str = "constant"  # or "multistep": × 0.1 at 1/2 and 3/4, as in the authors' code
     loss: str = "dice"
-    augment: tuple[str, ...] = ("horizontal_flip",)
-    slices: str = "paper"  # training slices: "paper" or "all", see `pam.data.batches.choose_slices`
+    augment: tuple[Augmentation, ...] = ("horizontal_flip",)  # in this order; see `pam.data.augment`
+    slices: str = "paper"  # training slices, see `pam.data.batches.choose_slices`
+    test_slices: str = "all"  # slices of test cases whose scores are kept; a case's own scores are of all its slices
+    validate_every: int = 0  # passes between two scorings of validation patients; 0: never, and none is held out
+    validation: float = 0.2  # share of the training patients to validate on, where the split itself names none
+    select: str = "last"  # the weights that are tested: of the last pass, or of the best validated one
     precision: str = "bfloat16"  # autocast type, or "float32" for none
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augment", tuple(self.augment))  # JSON has lists only
+        entries: object = self.augment
+        if not isinstance(entries, (tuple, list)):
+            raise StudyError(f"recipe field 'augment' is {entries!r}; expected names, such as ('horizontal_flip',)")
+        augment = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in entries)
+        object.__setattr__(self, "augment", augment)  # JSON has lists only
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise StudyError(f"recipe field {name!r} is {getattr(self, name)}; expected a number above 0")
-        if self.precision not in ("bfloat16", "float32"):
-            raise StudyError(f"recipe field 'precision' is {self.precision!r}; expected 'bfloat16' or 'float32'")
-        if self.schedule not in ("constant", "multistep"):
-            raise StudyError(f"recipe field 'schedule' is {self.schedule!r}; expected 'constant' or 'multistep'")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                expected = " or ".join(map(repr, choices))
+                raise StudyError(f"recipe field {name!r} is {getattr(self, name)!r}; expected {expected}")
+        if self.validate_every < 0:
+            raise StudyError(f"recipe field 'validate_every' is {self.validate_every}; expected 0 or more passes")
+        if not 0 < self.validation < 1:
+            raise StudyError(f"recipe field 'validation' is {self.validation}; expected a share between 0 and 1")
+        if self.select == "best" and not self.validate_every:
+            raise StudyError("recipe field 'select' is 'best' without validation; expected validate_every of 1 or more")
 
 
 RECIPE_FIELDS = {field.name: field for field in fields(Recipe)}
@@ -173,12 +198,15 @@ class Study:
     columns: the tables' columns in the order to show, see `pam.measures.column_names`; empty: all. caption: what the
     tables' captions begin with. published: row → the published row to hold it against, "TABLE/NAME" such as
     "brats2018_table5/FPA", see `pam.published`.
+    split: how patients are split, in the words of `pam.data.split_choice`; "": the data set's own way. `folds` counts
+    where the split is into folds; the others say themselves how many splits they are.
     """
 
     question: str
     dataset: str
     reference: Variant
     variants: tuple[Variant, ...]
+    split: str = ""
     folds: int = 5
     seeds: int = 3
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -206,8 +234,8 @@ class Study:
         unknown = [row for row in self.published if row not in names]
         if unknown:
             raise StudyError(f"{study}: published row {unknown[0]!r} is none of its rows: {'; '.join(names)}")
-        if self.folds < 2 or self.seeds < 1:
-            raise StudyError(f"{study}: {self.folds} folds and {self.seeds} seeds; needs ≥ 2 and ≥ 1")
+        if self.folds < 1 or self.seeds < 1:
+            raise StudyError(f"{study}: {self.folds} folds and {self.seeds} seeds; needs 1 of each at least")
 
     @property
     def rows(self) -> tuple[Variant, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pam import ledger
+from pam.data.split_choice import IN_FOLDS
 from pam.errors import ResultsError
 from pam.measures import MEASURES as BY_PROTOCOL
 from pam.metrics import STATES
@@ -60,6 +62,8 @@ class Table:
     phantom: bool
     deviations: tuple[str, ...]  # from the study as declared
     data_hash: str
+    split: str  # how the patients were split, and the splits' content hash
+    test_slices: tuple[str, ...]  # the choices of scored slices, see `pam.study.Recipe`
     rows: tuple[Row, ...]  # the reference first
     commits: Mapping[str, int]  # git commit → number of cells
     devices: Mapping[str, int]
@@ -106,9 +110,17 @@ def origin(table: Table) -> list[str]:
     """Data, commits and devices; a mixture is named as one."""
     return [
         f"Data: {table.dataset}, content hash {table.data_hash}.",
+        f"Split: {table.split}.",
+        *_scored_slices(table),
         _origin("git commit", table.commits),
         _origin("device", table.devices),
     ]
+
+
+def _scored_slices(table: Table) -> list[str]:
+    if table.test_slices == ("all",):
+        return []
+    return [f"Slices scored one by one: {' and '.join(table.test_slices)}; those of a patient, always all."]
 
 
 def _origin(kind: str, counts: Mapping[str, int]) -> str:
@@ -120,7 +132,7 @@ def _origin(kind: str, counts: Mapping[str, int]) -> str:
 
 def sweep_command(manifest: Mapping[str, Any]) -> str:
     """The command that trains what is missing."""
-    settings = "".join(f" --set {key}={value}" for key, value in manifest["settings"].items())
+    settings = "".join(f" --set {shlex.quote(f'{key}={value}')}" for key, value in manifest["settings"].items())
     chosen = " --demo" if manifest["demo"] else f" --dataset {manifest['dataset']}{settings}"
     for kind in ("fold", "seed"):
         run = _asked(manifest, kind)
@@ -142,10 +154,17 @@ def build(manifest: Mapping[str, Any], study: Study, cells: pd.DataFrame) -> Tab
         phantom=manifest["phantom"],
         deviations=_deviations(manifest, study, asked),
         data_hash=manifest["data_hash"],
+        split=_split(manifest),
+        test_slices=tuple(sorted({cell.get("recipe", {}).get("test_slices", "all") for cell in manifest["cells"]})),
         rows=tuple(_row(label, cells[cells.label == label].sort_values(["fold", "seed"])) for label in labels),
         commits=dict(sorted(Counter(finished.git_commit).items())),
         devices=dict(sorted(Counter(finished.device).items())),
     )
+
+
+def _split(manifest: Mapping[str, Any]) -> str:
+    split = manifest.get("split")
+    return f"{split['words']}, content hash {split['hash']}" if split else "unknown, of an older sweep"
 
 
 def _told(provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,9 +215,10 @@ def _deviations(manifest: Mapping[str, Any], study: Study, asked: list[str]) -> 
     if manifest["dataset"] != study.dataset:
         found.append(f"data set {manifest['dataset']} instead of {study.dataset}")
     found += [f"{key} = {value}" for key, value in manifest["settings"].items()]
+    in_folds = manifest.get("split", {}).get("kind", "folds") in IN_FOLDS
     for kind, declared in (("fold", study.folds), ("seed", study.seeds)):
         planned, run = manifest[f"{kind}s"], _asked(manifest, kind)
-        if planned != declared:
+        if planned != declared and (kind == "seed" or in_folds):  # other splits say themselves how many they are
             found.append(f"{planned} {kind}{'s' * (planned != 1)} instead of {declared}")
         if len(run) < planned:
             found.append(f"only {kind}{'s' * (len(run) != 1)} {', '.join(map(str, run))} of {planned}")

@@ -172,7 +172,8 @@ class _Runs:
         metrics = [
             Metric(name, float(epoch[name]), now, int(epoch["epoch"]))
             for epoch in new
-            for name in ("loss", "learning_rate", "seconds")
+            for name in ("loss", "learning_rate", "seconds", "validation_dice")
+            if math.isfinite(epoch.get(name, math.nan))
         ]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])

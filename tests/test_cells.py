@@ -1,17 +1,25 @@
+import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from pam import cells, checkpoints, ledger, networks
+from pam.data.batches import choose_slices
 from pam.data.prepare import prepare
-from pam.data.store import Store
+from pam.data.splits import inner
+from pam.data.store import IMAGES, MASKS, Store
+from pam.data.store import open as open_store
 from pam.data.view import unpacked
 from pam.datasets import DATASETS
 from pam.errors import DataError
+from pam.evaluate import evaluate
 from pam.metrics import STATES
 from pam.plan import plan
+from pam.protocols import patient
 from pam.study import Recipe, Study, Variant
 from pam.train import autocast
 
@@ -145,3 +153,103 @@ def test_the_attention_kept_is_the_deepest_encoders_at_the_largest_target(store)
         expected = networks.attention_maps(network, image)["bridge.attention"][0].float().mean(0)
     values = np.frombuffer(first["values"], np.float16).reshape(first.height, first.width)
     assert np.allclose(values, expected, atol=2e-3)
+
+
+VALIDATED = replace(STUDY, recipe={"epochs": 4, "validate_every": 1, "validation": 0.3, "select": "best"})
+
+
+def within(split):
+    return inner(split, VALIDATED.recipe["validation"])
+
+
+def test_validation_patients_are_scored_after_each_pass_and_never_trained_on(store):
+    cell, split = plan(VALIDATED, store)[0]
+    _, batches = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
+    everything = choose_slices(store.columns, within(split).train, "all", torch.Generator())
+    assert 0 < batches.slices <= len(everything)
+    history = run(cell, split, store)
+    network, _ = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
+    network.load_state_dict(torch.load(checkpoints.weights_path(cell.id), weights_only=True))
+    found = evaluate(network, store, within(split).test, device=CPU, precision="bfloat16", chosen=np.arange(0))
+    assert found.slices == []
+    oracle = patient(pd.DataFrame(found.cases).assign(cell_id="x")).dice.mean()
+    dice = [epoch.validation_dice for epoch in history]
+    assert max(dice) == pytest.approx(oracle)  # the weights that were kept are those of the best pass
+    entry = ledger.read(cell.id)
+    assert list(entry.epochs.validation_dice) == dice
+    assert entry.provenance["weights_of_epoch"] == 1 + dice.index(max(dice))
+    assert set(entry.cases.patient) == set(split.test)
+
+
+def test_nothing_of_the_test_patients_reaches_training_or_selection(store, tmp_path):
+    cell, split = plan(VALIDATED, store)[0]
+    history = run(cell, split, store)
+    kept = torch.load(checkpoints.weights_path(cell.id), weights_only=True)
+    copy = tmp_path / "store"
+    shutil.copytree(store.path, copy)
+    images, masks = (np.load(copy / name, mmap_mode="r+") for name in (IMAGES, MASKS))
+    tested = store.index.patient.isin(split.test).to_numpy()
+    images[tested] = np.random.default_rng(0).normal(size=images[tested].shape)
+    masks[tested] = 1 - masks[tested]
+    images.flush(), masks.flush()
+    ledger.remove(cell.id)
+    again = run(cell, split, open_store(copy))
+    assert [(e.loss, e.validation_dice) for e in again] == [(e.loss, e.validation_dice) for e in history]
+    weights = torch.load(checkpoints.weights_path(cell.id), weights_only=True)
+    assert all(torch.equal(weights[name], kept[name]) for name in kept)
+
+
+def test_looking_at_validation_patients_changes_no_weight(store):
+    losses = []
+    for every in (1, 2):
+        recipe = {"epochs": 3, "validate_every": every, "validation": 0.3}
+        cell, split = plan(replace(STUDY, recipe=recipe), store)[0]
+        history = run(cell, split, store)
+        losses.append([epoch.loss for epoch in history])
+        assert [math.isnan(epoch.validation_dice) for epoch in history] == [every == 2, False, False]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_an_interrupted_selection_ends_like_an_undisturbed_one(store, stop):
+    cell, split = plan(VALIDATED, store)[0]
+    run(cell, split, store)
+    undisturbed = ledger.read(cell.id)
+    ledger.remove(cell.id)
+    interrupted = cells.run(cell, store, split, device=CPU, provenance={}, record=ledger.add, checkpoint_seconds=0)
+    for _ in range(stop):
+        next(interrupted)
+    interrupted.close()
+    run(cell, split, store)
+    resumed = ledger.read(cell.id)
+    assert resumed.slices.equals(undisturbed.slices)
+    assert resumed.epochs.validation_dice.equals(undisturbed.epochs.validation_dice)
+    assert resumed.provenance["weights_of_epoch"] == undisturbed.provenance["weights_of_epoch"]
+
+
+def test_a_split_that_names_its_validation_patients_keeps_to_them():
+    store = prepare(DATASETS.build("phantom_cityscapes"))
+    cell, split = plan(replace(VALIDATED, recipe={"epochs": 1, "validate_every": 1}), store)[0]
+    (epoch,) = run(cell, split, store)
+    assert len(split.validation) == 1
+    assert 0 <= epoch.validation_dice <= 1
+
+
+def test_the_papers_choice_of_test_slices_keeps_their_scores_alone_and_cases_whole(store):
+    recipe = {"epochs": 1}
+    planned = [plan(replace(STUDY, recipe={**recipe, **more}), store) for more in ({}, {"test_slices": "paper"})]
+    entries = []
+    for (cell, split), *_ in planned:
+        run(cell, split, store)
+        entries.append(ledger.read(cell.id))
+    every, papers = entries
+    assert papers.cell["id"] != every.cell["id"]
+    assert papers.cases.equals(every.cases)
+    both = every.slices.merge(papers.slices[["case", "slice"]], on=["case", "slice"])
+    assert len(both) == len(papers.slices) < len(every.slices)
+    target = every.slices.tp + every.slices.fn > 1
+    assert len(papers.slices[papers.slices.tp + papers.slices.fn > 1]) == target.sum()
+    chosen = {tuple(row) for row in papers.slices[["case", "slice"]].to_numpy()}
+    other = next(cell for cell, _ in planned[1] if cell.seed == 1 and cell.fold == 0)
+    again = choose_slices(store.columns, planned[1][0][1].test, "paper", cells.generator_of(other, "test slices"))
+    assert {tuple(row) for row in store.index.loc[again, ["case", "slice"]].to_numpy()} == chosen  # of every seed

@@ -201,6 +201,7 @@ def test_other_settings_are_other_cells(home):
         (["fpa_dilation", "--demo", "--set", "nope=1"], r"error: network 'unet' has no option 'nope'; it has: .*width"),
         (["fpa_dilation", "--demo", "--set", "dilation=3"], r"error: --set dilation: study 'fpa_dilation' varies it"),
         (["fpa_dilation", "--demo", "--set", "epochs=many"], r"error: recipe field 'epochs' is 'many'; expected .* 80"),
+        (["fpa_dilation", "--demo", "--set", "split=x"], r"error: study field 'split' is 'x'; expected one of: folds"),
         (["fpa_dilation", "--demo", "--set", "epochs"], r"error: --set 'epochs': expected KEY=VALUE"),
         (["fpa_dilation", "--demo", "--folds", "7"], r"error: study 'fpa_dilation' has no fold 7; it has: 0, 1, 2"),
         (["fpa_dilation", "--demo", "--folds", "x"], r"error: argument --folds: 'x'; expected numbers"),

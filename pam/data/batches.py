@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pam.data.augment import AUGMENTATIONS
+from pam.data.augment import build
 from pam.data.columns import Columns
 from pam.errors import DataError, StudyError
+from pam.study import CHOICES, Augmentation
 
-SLICE_CHOICES = ("paper", "all")
 # The authors' code: a slice counts as positive from its second pixel, as brain from its 1,001st.
 POSITIVE_PIXELS = 1
 BRAIN_PIXELS = 1000
 
 
 def choose_slices(columns: Columns, patients: Sequence[str], how: str, generator: torch.Generator) -> np.ndarray:
-    """Rows of the store to train on, ascending, chosen by its columns.
+    """Rows of the store to train on, or to score, ascending, chosen by its columns.
 
     "paper": every slice with more than one target pixel, and a random half of the other slices with more than
     1,000 non-zero pixels, as in the authors' code. "all": every slice of these patients.
@@ -32,10 +32,13 @@ def choose_slices(columns: Columns, patients: Sequence[str], how: str, generator
         rows = positive
         rows[other[half]] = True
     elif how != "all":
-        raise StudyError(f"recipe field 'slices' is {how!r}; expected one of: {', '.join(SLICE_CHOICES)}")
+        raise StudyError(f"a choice of slices is {how!r}; expected one of: {', '.join(CHOICES['slices'])}")
     chosen = np.flatnonzero(rows)
     if len(chosen) == 0:
-        raise DataError(f"none of the {len(patients)} training patients has a slice to train on (slices={how!r})")
+        raise DataError(
+            f"none of these {len(patients)} patients has a slice to choose ({how!r}), beginning with "
+            f"{next(iter(patients), 'none')!r}; set the recipe's slices or test_slices to 'all'"
+        )
     return chosen
 
 
@@ -53,14 +56,14 @@ class Batches:
         rows: np.ndarray,
         *,
         batch_size: int,
-        augment: Sequence[str],
+        augment: Sequence[Augmentation],
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
         self.generator = generator
         self.device = device
         self._batch_size = batch_size
-        self._augment = [AUGMENTATIONS.get(name) for name in augment]
+        self._augment = build(augment)
         self._rows = rows
         self._images, self._masks = images, masks
         if device.type == "cuda":

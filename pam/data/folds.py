@@ -64,17 +64,28 @@ def k_fold(patients: Iterable[str], k: int, *, seed: int = SHUFFLE_SEED) -> tupl
 def check_folds(splits: Iterable[Split], patients: Iterable[str]) -> None:
     """Raise `DataError` unless the splits test each of these patients once and each split holds all of them."""
     splits, expected = list(splits), sorted(set(patients))
-    for split in splits:
-        check_split(split, expected)
+    check_splits(splits, expected)
     if sorted(patient for split in splits for patient in split.test) != expected:
         raise DataError("the splits do not test each patient exactly once")
 
 
-def check_split(split: Split, patients: Iterable[str]) -> None:
-    """Raise `DataError` unless the split holds each of these patients and no other."""
-    held, expected = sorted(split.train + split.test + split.validation), sorted(set(patients))
-    if held != expected:
-        raise DataError(f"a split of {len(held)} patients does not hold the store's {len(expected)}")
+def check_splits(splits: Iterable[Split], patients: Iterable[str]) -> None:
+    """Raise `DataError` unless each split holds each of these patients and no other, and no two test the same one."""
+    expected = sorted(set(patients))
+    seen: set[str] = set()  # a result would count them twice
+    for split in splits:
+        held = sorted(split.train + split.test + split.validation)
+        if held != expected:
+            raise DataError(f"a split of {len(held)} patients does not hold the store's {len(expected)}")
+        again = sorted(seen & set(split.test))
+        if again:
+            raise DataError(f"patient {again[0]!r} is tested by two splits; expected each patient by one at most")
+        seen |= set(split.test)
+
+
+def splits_hash(splits: Iterable[Split]) -> str:
+    """Content hash of several splits, in their order."""
+    return hashlib.sha256(json.dumps([split.hash for split in splits]).encode()).hexdigest()[:16]
 
 
 def to_json(splits: Iterable[Split], seed: int = SHUFFLE_SEED) -> str:

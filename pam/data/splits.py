@@ -6,7 +6,7 @@ All are by patient, functions of their arguments alone, and the same on every ma
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pam.data.folds import SHUFFLE_SEED, Split, draw
 from pam.errors import DataError
@@ -37,7 +37,7 @@ def stratified_k_fold(sizes: Mapping[str, float], k: int, *, seed: int = SHUFFLE
 
 def by_ratio(patients: Sequence[str], ratio: tuple[float, float, float] = RATIO, *, seed: int = SHUFFLE_SEED) -> Split:
     """One random split into training, validation and test patients; validation may be empty, the others never."""
-    if min(ratio) < 0 or abs(sum(ratio) - 1) > 1e-6:
+    if not (all(share >= 0 for share in ratio) and abs(sum(ratio) - 1) <= 1e-6):
         raise DataError(f"a split of {':'.join(map(str, ratio))}; expected three shares that add up to 1")
     shuffled = sorted(set(patients), key=lambda patient: draw(patient, seed))
     test = max(1, round(ratio[2] * len(shuffled)))
@@ -49,23 +49,24 @@ def by_ratio(patients: Sequence[str], ratio: tuple[float, float, float] = RATIO,
     )
 
 
-def fixed(parts: Mapping[str, str], held_out: str | None = None) -> Split:
-    """The data set's own split, from each patient's part ("train" or "val"): "val" is tested.
+def fixed(parts: Iterable[tuple[str, str]], held_out: str | None = None) -> Split:
+    """The data set's own split, from each case's patient and part ("train" or "val"): "val" is tested.
 
     The paper holds one training city out for validation: `held_out`, or the patient that is drawn first.
-    Raises `DataError` if a patient has no part, or if `held_out` is no training patient.
+    Raises `DataError` if a patient has no part or both, or if `held_out` is no training patient.
     """
-    lacking = sorted(patient for patient, part in parts.items() if part not in ("train", "val"))
+    cases = set(parts)
+    lacking = sorted(patient for patient, part in cases if part not in ("train", "val"))
     if lacking:
         raise DataError(f"patient {lacking[0]!r} is on no side; expected a data set that says who is trained on")
-    train = [patient for patient, part in parts.items() if part == "train"]
+    train = {patient for patient, part in cases if part == "train"}
     if held_out is None:
         held_out = min(train, key=lambda patient: draw(patient, SHUFFLE_SEED), default="")
     if held_out not in train:
         raise DataError(f"{held_out!r} is no training patient; there are: {', '.join(sorted(train))}")
     return Split(
-        train=tuple(patient for patient in train if patient != held_out),
-        test=tuple(patient for patient, part in parts.items() if part == "val"),
+        train=tuple(train - {held_out}),
+        test=tuple(patient for patient, part in cases if part == "val"),
         validation=(held_out,),
     )
 
@@ -106,8 +107,14 @@ def inner(split: Split, share: float = 0.2, *, seed: int = SHUFFLE_SEED) -> Spli
         return Split(train=split.train, test=split.validation)
     if not 0 < share < 1:
         raise DataError(f"an inner validation share of {share}; expected one between 0 and 1")
+    held_out = max(1, round(share * len(split.train)))
+    if held_out >= len(split.train):
+        raise DataError(
+            f"an inner validation share of {share:g} takes {held_out} of {len(split.train)} training patients; "
+            "expected some left to train on"
+        )
     drawn = sorted(split.train, key=lambda patient: draw(patient, seed))
-    return _against_rest(drawn, drawn[: max(1, round(share * len(drawn)))])
+    return _against_rest(drawn, drawn[:held_out])
 
 
 def _against_rest(patients: Sequence[str], test: Sequence[str]) -> Split:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pam import home
 from pam.data import columns, folds, splits
-from pam.data.folds import Split
+from pam.data.folds import Split, check_splits
 from pam.data.geometry import Crop, Geometry
 from pam.errors import DataError
 from pam.files import write_text
@@ -128,13 +128,15 @@ class Store:
 
         Raises `DataError` if there are fewer patients than folds, or if the file does not split the store's patients.
         """
-        return list(self._kept(f"folds-{k}.json", lambda: folds.k_fold(self.patients, k)))
+        return list(self._kept(f"folds-{k}.json", lambda: folds.k_fold(self.patients, k), folds.check_folds))
 
     def stratified_folds(self, k: int) -> list[Split]:
         """As `folds`, each test side with the range of target sizes that all patients have."""
-        totals = self.index.groupby("patient").target_pixels.sum()
-        sizes = {str(patient): float(size) for patient, size in totals.items()}
-        return list(self._kept(f"stratified-{k}.json", lambda: splits.stratified_k_fold(sizes, k)))
+        patients, where = np.unique(self.columns["patient"], return_inverse=True)
+        totals = np.bincount(where, weights=self.columns["target_pixels"])  # whole numbers: exact as float64
+        sizes = dict(zip(patients.tolist(), totals.tolist(), strict=True))
+        name = f"stratified-{k}.json"
+        return list(self._kept(name, lambda: splits.stratified_k_fold(sizes, k), folds.check_folds))
 
     def ratio_split(self, ratio: tuple[float, float, float] = splits.RATIO) -> Split:
         """One split by patient into training, validation and test, kept as `folds` are."""
@@ -142,22 +144,30 @@ class Store:
         return self._kept(name, lambda: (splits.by_ratio(self.patients, ratio),))[0]
 
     def fixed_split(self, held_out: str | None = None) -> Split:
-        """The data set's own split, one training patient held out. Raises `DataError` if the data set has none."""
-        return splits.fixed({case["patient"]: case.get("part", "") for case in self._cases.values()}, held_out)
+        """The data set's own split, one training patient held out, kept too. Raises `DataError` if it has none."""
+        drawn = splits.fixed([(case["patient"], case.get("part", "")) for case in self._cases.values()], held_out)
+        return self._kept(f"fixed-{drawn.hash}.json" if held_out else "fixed.json", lambda: (drawn,))[0]
 
     def nnunet_splits(self, path: Path) -> list[Split]:
-        """The splits of an nnU-Net `splits_final.json`. Raises `DataError` unless they split this store's patients."""
+        """The splits of an nnU-Net `splits_final.json`, kept by their content: its path may change or go.
+
+        Raises `DataError` unless they split this store's patients.
+        """
         patients = {name: case["patient"] for name, case in self._cases.items()}
         try:
             imported = splits.from_nnunet(path.read_text(encoding="utf-8"), patients)
-            for split in imported:
-                folds.check_split(split, self.patients)
+            check_splits(imported, self.patients)
         except (OSError, UnicodeDecodeError, DataError) as error:
             raise DataError(f"{path}: {error}") from error
-        return list(imported)
+        return list(self._kept(f"nnunet-{folds.splits_hash(imported)}.json", lambda: imported))
 
-    def _kept(self, name: str, make: Callable[[], tuple[Split, ...]]) -> tuple[Split, ...]:
-        """The splits of a file beside the store, drawn and written if there is none."""
+    def _kept(
+        self,
+        name: str,
+        make: Callable[[], tuple[Split, ...]],
+        check: Callable[[tuple[Split, ...], tuple[str, ...]], None] = check_splits,
+    ) -> tuple[Split, ...]:
+        """The splits of a file beside the store, drawn and written if there is none, and checked in any case."""
         path = self.path / name
         if not path.exists():
             drawn = make()
@@ -167,10 +177,7 @@ class Store:
                 return drawn
         try:
             kept = folds.from_json(path.read_text())
-            for split in kept:
-                folds.check_split(split, self.patients)
-            if len(kept) > 1:
-                folds.check_folds(kept, self.patients)
+            check(kept, self.patients)
         except DataError as error:
             raise DataError(f"{path}: {error}; delete the file to have it drawn again") from error
         return kept

@@ -61,6 +61,7 @@ class Dataset:
     zero_outside: bool  # whether 0 means outside the head: such voxels do not count in the normalisation and stay 0
     recipe: Recipe
     reader: str  # of `pam.data.scans.READERS`
+    split: str = "folds"  # how its patients are split unless a study says otherwise, see `pam.data.split_choice`
     find: Callable[[Path], list[Case]]  # a module's function or a partial of one: it travels to other processes
     write_source: Callable[[Path], None] | None = None  # phantoms only: makes the source folder
     resampled: tuple[str, ...] = ()  # modalities that lie on a grid of their own and are brought to the target's

@@ -40,6 +40,7 @@ def describe_2018(name: str, title: str, *, patients: str = "", **changes: objec
         "size": (224, 224),
         "zero_outside": False,
         "recipe": RECIPE_2018,
+        "split": "ratio",  # the paper's 0.7 : 0.1 : 0.2
         "reader": "nifti",
         "find": partial(find_2018, Path(patients).absolute() if patients else None),
         "note": "" if patients else UNGROUPED,

@@ -29,7 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = _chosen(asked, arguments)
     missing = [(cell, split) for cell, split in chosen if not local.done(cell.id, waiting)]
     cells = [cell for cell, _ in chosen]
-    manifest.write(asked.study, asked.store, cells, asked.declared, asked.settings, demo=asked.demo)
+    manifest.write(
+        asked.study,
+        asked.store,
+        cells,
+        asked.declared,
+        split=asked.split,
+        settings=asked.settings,
+        demo=asked.demo,
+    )
     progress = _Progress(len(missing))
     diverged = local.train(
         missing,

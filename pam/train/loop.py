@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +30,23 @@ class Epoch:
     learning_rate: float
     seconds: float
     slices: int
+    validation_dice: float  # NaN after a pass without validation
     state: Mapping[str, Any]  # all it takes to go on exactly; refers to live tensors, so save it before the next pass
 
 
 def fit(
-    network: nn.Module, batches: Batches, recipe: Recipe, *, state: Mapping[str, Any] | None = None
+    network: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    state: Mapping[str, Any] | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
 ) -> Iterator[Epoch]:
     """Train in place for `recipe.epochs` passes, from `state` (an earlier `Epoch.state`) or from the start.
 
-    Raises `Diverged` when an epoch's mean loss is not finite.
+    `validate` scores the network after every `recipe.validate_every` passes and the last one; it must draw nothing.
+    When all passes are done, the network has the weights that `recipe.select` names. Raises `Diverged` when an epoch's
+    mean loss is not finite.
     """
     device = batches.device
     network.to(device=device, memory_format=memory_format(device))  # type: ignore[call-overload]
@@ -53,6 +61,7 @@ def fit(
         scheduler.load_state_dict(state["scheduler"])
         batches.generator.set_state(state["generator"])
         done = state["epoch"]
+    best = dict((state or {}).get("best", {}))
     for epoch in range(done + 1, recipe.epochs + 1):
         start = time.perf_counter()
         learning_rate = float(scheduler.get_last_lr()[0])
@@ -60,21 +69,31 @@ def fit(
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} in epoch {epoch}")
         scheduler.step()
+        seconds = time.perf_counter() - start
+        dice = math.nan
+        if validate is not None and _validates(epoch, recipe):
+            dice = validate(network)
+            if recipe.select == "best" and dice > best.get("dice", -math.inf):
+                best = {"dice": dice, "network": _copied(network)}
         yield Epoch(
             epoch=epoch,
             of=recipe.epochs,
             loss=loss,
             learning_rate=learning_rate,
-            seconds=time.perf_counter() - start,
+            seconds=seconds,
             slices=batches.slices,
+            validation_dice=dice,
             state={
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "scheduler": scheduler.state_dict(),
                 "generator": batches.generator.get_state(),
                 "epoch": epoch,
+                **({"best": best} if best else {}),
             },
         )
+    if best:
+        network.load_state_dict(best["network"])
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
@@ -104,6 +123,14 @@ def _one_pass(network: nn.Module, batches: Batches, optimizer: torch.optim.Optim
         optimizer.step()
         total += value.detach()
     return float(total) / len(batches)
+
+
+def _validates(epoch: int, recipe: Recipe) -> bool:
+    return recipe.validate_every > 0 and (epoch % recipe.validate_every == 0 or epoch == recipe.epochs)
+
+
+def _copied(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: values.detach().clone() for name, values in network.state_dict().items()}
 
 
 def _milestones(recipe: Recipe) -> list[int]:

@@ -91,14 +91,12 @@ def test_quarter_turns_are_all_four_of_a_square_and_two_of_an_oblong():
         assert len({tuple(one.flatten().tolist()) for one in turned}) == expected
 
 
-def test_an_affine_keeps_angles_where_the_image_is_not_square(monkeypatch):
-    monkeypatch.setattr(augment, "ZOOM", 0.0)
-    monkeypatch.setattr(augment, "MOVE", 0.0)
+def test_an_affine_keeps_angles_where_the_image_is_not_square():
     masks = torch.zeros(1, 40, 80, dtype=torch.uint8)
     masks[:, 10:30, 30:50] = 1  # a square stays one: as many pixels, and its corners as far from the middle
     images = masks[:, None].float()
     for seed in range(5):
-        _, turned = augment.affine(images, masks, seeded(seed))
+        _, turned = augment.affine(images, masks, seeded(seed), zoom=0, move=0)
         rows, columns = turned[0].nonzero(as_tuple=True)
         assert abs(len(rows) - 400) < 25
         reach = (rows + 0.5 - 20) ** 2 + (columns + 0.5 - 40) ** 2

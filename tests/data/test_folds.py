@@ -101,5 +101,5 @@ def test_splits_of_other_patients_are_an_error():
 
 
 def test_splits_that_test_a_patient_twice_are_an_error():
-    with pytest.raises(DataError, match="exactly once"):
+    with pytest.raises(DataError, match="'b' is tested by two splits"):
         check_folds([Split(("a",), ("b",)), Split(("a",), ("b",))], "ab")

@@ -100,13 +100,15 @@ def test_an_inner_share_is_between_0_and_1():
 
 
 def test_a_fixed_split_tests_val_and_holds_one_city_out():
-    parts = {"aachen": "train", "bochum": "train", "lindau": "val", "ulm": "train"}
+    parts = [("aachen", "train"), ("aachen", "train"), ("bochum", "train"), ("lindau", "val"), ("ulm", "train")]
     assert fixed(parts, "ulm") == Split(("aachen", "bochum"), ("lindau",), ("ulm",))
     assert fixed(parts).test == ("lindau",) and len(fixed(parts).validation) == 1
     with pytest.raises(DataError, match="'lindau' is no training patient; there are: aachen"):
         fixed(parts, "lindau")
     with pytest.raises(DataError, match="on no side"):
-        fixed({**parts, "ulm": ""})
+        fixed([*parts, ("ulm", "")])
+    with pytest.raises(DataError, match="'aachen' is on both sides"):
+        fixed([*parts, ("aachen", "val")])
 
 
 CASES = {"a_1": "a", "a_2": "a", "b_1": "b", "c_1": "c"}
