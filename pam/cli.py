@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from pam.errors import PamError
+from pam.errors import PamError, PamErrors
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # the shell's code for Ctrl-C
@@ -28,7 +28,8 @@ def guarded(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
     try:
         return main(argv)
     except PamError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        for line in error.lines if isinstance(error, PamErrors) else [str(error)]:
+            print(f"error: {' '.join(line.split())}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)

@@ -1,8 +1,18 @@
 """Errors that a user can mend. Each message is one line: where, what was found, what was expected, what to do."""
 
+from collections.abc import Sequence
+
 
 class PamError(ValueError):
     """Bad input or configuration; commands print it as one line and exit with 2."""
+
+
+class PamErrors(PamError):
+    """Several problems at once; commands print each on a line of its own."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
 
 
 class DataError(PamError):

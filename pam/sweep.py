@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from pam import cli, request, study
 from pam.driver import Outcome, Placement, sweep
+from pam.rehearsal import rehearse
 from pam.track import ui_hint
 
 
@@ -17,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name}: {study.load(name).question}")
         return 0
     placement = Placement(address=arguments.address, cpus=arguments.cpus, gpus=arguments.gpus)
+    if arguments.dry_run:
+        print(rehearse(request.of(arguments), placement, _tell if sys.stdout.isatty() else lambda _: None))
+        return 0
     outcome = sweep(request.of(arguments), placement)
     print(_summary(outcome))
     return 1 if outcome.failed else cli.INTERRUPTED if outcome.interrupted else 0
@@ -37,10 +42,16 @@ def _summary(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
+def _tell(words: str) -> None:
+    """Show on a line of the terminal that the next one replaces."""
+    print(f"\r\033[K{words}\r", end="", flush=True)
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m pam.sweep", description="Train what is missing of a study.")
     request.add_arguments(parser)
     parser.add_argument("--list", action="store_true", help="print the studies and their questions")
+    parser.add_argument("--dry-run", action="store_true", help="measure what it would take, and train nothing")
     parser.add_argument("--address", help="the Ray cluster's address (default: RAY_ADDRESS, else this machine)")
     parser.add_argument("--cpus", type=int, default=1, help="CPUs per cell (default: 1)")
     parser.add_argument(

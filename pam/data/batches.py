@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -63,14 +64,22 @@ class Batches:
         self.generator = generator
         self.device = device
         self._batch_size = batch_size
+        self._most: int | None = None  # batches in a pass
         self._augment = build(augment)
         self._rows = rows
         self._images, self._masks = images, masks
         if device.type == "cuda":
             self._held = (torch.from_numpy(images[rows]).to(device), torch.from_numpy(masks[rows]).to(device))
 
+    def first(self, batches: int) -> Batches:
+        """The same, but each pass ends after so many batches."""
+        shorter = copy.copy(self)
+        shorter._most = batches
+        return shorter
+
     def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
+        whole = -(-len(self._rows) // self._batch_size)
+        return whole if self._most is None else min(whole, self._most)
 
     @property
     def slices(self) -> int:
@@ -79,7 +88,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self._rows), generator=self.generator)
-        for chosen in order.split(self._batch_size):
+        for chosen in order.split(self._batch_size)[: self._most]:
             images, masks = self._gather(chosen)
             for augment in self._augment:
                 images, masks = augment(images, masks, self.generator)
