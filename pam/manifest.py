@@ -52,6 +52,7 @@ def write(
         "folds": study.folds,
         "seeds": study.seeds,
         "data_hash": store.hash,
+        "remarks": store.remarks,
         "written": datetime.datetime.now(datetime.UTC).isoformat(),
         "cells": sorted(by_id.values(), key=lambda cell: (cell["seed"], cell["fold"], cell["label"])),
     }

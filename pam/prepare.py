@@ -29,13 +29,18 @@ from pam.errors import DataError
 from pam.files import write_text
 
 Announce = Callable[[object], None]
+OPTIONS = (
+    "An option is set by --set KEY=VALUE and makes a data set of its own, which studies and sweeps name so:\n"
+    "  python -m pam.prepare brats2018 --set target=wt --source DIR\n"
+    "  python -m pam.sweep STUDY --dataset brats2018:target=wt"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare or check a data set, or list them all."""
     arguments = _parse(argv)
     if arguments.list:
-        print("\n\n".join(map(_describe, DATASETS.names())))
+        print("\n\n".join([*map(_describe, DATASETS.names()), OPTIONS]))
         return 0
     if arguments.dataset is None:
         raise DataError(f"no data set named; there are: {', '.join(DATASETS.names())}")
@@ -73,6 +78,7 @@ def _check(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed
     workers = arguments.workers or usable_cores()
     checked = check(dataset, arguments.source, workers=workers, progress=partial(progress, "checking"))
     table = checked.table
+    dataset = dataset.at(arguments.source)
     path = (arguments.csv or stores.folder(dataset.name) / "problems.csv").absolute()
     write_text(path, table.to_csv(index=False))
     if len(table):
@@ -128,10 +134,13 @@ def _option(text: str) -> tuple[str, str]:
 
 def _describe(name: str) -> str:
     dataset = DATASETS.build(name)
-    options = ", ".join(f"{key}={value}" for key, value in DATASETS.options(name).items())
-    return (
-        f"{name}: {dataset.title}, {dataset.target}; {', '.join(dataset.modalities)}\n"
-        f"  expects {dataset.expects}" + (f"\n  options {options}" if options else "")
+    defaults = DATASETS.options(name)
+    options = [
+        f"  option {key}: {words}" + (f" (default {defaults[key]})" if defaults[key] else "")
+        for key, words in DATASETS.expectations(name).items()
+    ]
+    return f"{name}: {dataset.title}, {dataset.target}; {', '.join(dataset.modalities)}\n" + "\n".join(
+        [f"  expects {dataset.expects}", *options]
     )
 
 
@@ -149,7 +158,8 @@ def _summary(store: Store, seconds: float) -> str:
         f"{store.label}, {store.target}: {len(store.patients)} patients, {len(store.cases)} cases, {len(index)} slices "
         f"({sizes}), {int((index.target_pixels > 0).sum())} with target\n"
         f"{float16}{cut}{left}{note}took {seconds:.1f} s, peak memory {_peak_memory_mb():.0f} MB per process\n"
-        f"stored in {store.path}"
+        f"stored in {store.path}\n"
+        f"named {store.dataset} in studies and by --dataset"
     )
 
 

@@ -79,12 +79,12 @@ def open_store(name: str) -> Store:
     """The data set's newest store; a phantom's is made if need be."""
     dataset = DATASETS.build(name)
     if not dataset.phantom:
-        return find(name)
+        return find(dataset.name)
     try:
         from pam.data.prepare import prepare  # noqa: PLC0415  # a prepared store is enough where its libraries lack
     except ImportError as error:
         try:
-            return find(name)
+            return find(dataset.name)
         except DataError as absent:
             raise DataError(
                 f"{absent}; that takes {error.name}: do it elsewhere and copy its PAM_HOME/prepared here"

@@ -67,6 +67,7 @@ class Table:
     rows: tuple[Row, ...]  # the reference first
     commits: Mapping[str, int]  # git commit → number of cells
     devices: Mapping[str, int]
+    remarks: tuple[str, ...] = ()  # on the data, a sentence each
 
     @property
     def heading(self) -> str:
@@ -110,6 +111,7 @@ def origin(table: Table) -> list[str]:
     """Data, commits and devices; a mixture is named as one."""
     return [
         f"Data: {table.dataset}, content hash {table.data_hash}.",
+        *(f"{remark}." for remark in table.remarks),
         f"Split: {table.split}.",
         *_scored_slices(table),
         _origin("git commit", table.commits),
@@ -159,6 +161,7 @@ def build(manifest: Mapping[str, Any], study: Study, cells: pd.DataFrame) -> Tab
         rows=tuple(_row(label, cells[cells.label == label].sort_values(["fold", "seed"])) for label in labels),
         commits=dict(sorted(Counter(finished.git_commit).items())),
         devices=dict(sorted(Counter(finished.device).items())),
+        remarks=tuple(manifest.get("remarks", ())),
     )
 
 

@@ -36,15 +36,15 @@ def test_the_list_names_every_data_set_and_what_it_expects(capsys: pytest.Captur
     for name in DATASETS.names():
         assert f"{name}: {DATASETS.build(name).title}" in output
         assert DATASETS.build(name).expects in output
+    assert "option target: et, tc, wt (default et)" in output
 
 
-def test_an_option_chooses_another_target(tmp_path: Path):
+def test_an_option_makes_another_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     phantom.write_tree(tmp_path, patients=2, shape=(4, 32, 32))
-    pixels = []
     for target in ("et", "wt"):
         assert prepare("brats2018", "--source", str(tmp_path), "--set", f"target={target}") == 0
-        pixels.append(find("brats2018").index.target_pixels.sum())
-    assert pixels[0] < pixels[1]
+    assert "named brats2018:target=wt in studies and by --dataset" in capsys.readouterr().out
+    assert find("brats2018").index.target_pixels.sum() < find("brats2018:target=wt").index.target_pixels.sum()
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,16 @@ class Store:
         """No stored value lies farther from 0, in standard deviations; float16 holds 65,504."""
         return max((value for case in self._cases.values() for value in case.get("largest", ())), default=math.nan)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of results must know of the data, a sentence each: the source's note, and cases left out."""
+        left = ", ".join(case["case"] for case in self.left_out)
+        count = len(self.left_out) + len(self._cases)
+        said = [self.note[:1].upper() + self.note[1:]] if self.note else []
+        return said + (
+            [f"{len(self.left_out)} of {count} cases were left out for their errors: {left}"] if left else []
+        )
+
     def describe(self) -> dict[str, Any]:
         """What a result's provenance says of its data."""
         return {
@@ -235,9 +245,12 @@ def find(dataset: str) -> Store:
     """The store of a data set that was prepared last. Raises `DataError`, with the command to run, if there is none."""
     pointer = folder(dataset) / LATEST
     if not pointer.exists():
+        name, *_ = dataset.split(":")
+        others = sorted(path.parent.name for path in home.prepared().glob(f"{name}*/{LATEST}"))
+        there = [other for other in others if other.split(":")[0] == name]
         raise DataError(
             f"{folder(dataset)}: data set {dataset!r} is not prepared; "
-            f"run: python -m pam.prepare {dataset} --source DIR"
+            f"run: python -m pam.prepare {dataset} --source DIR" + (f" (prepared: {', '.join(there)})" if there else "")
         )
     return open(folder(dataset) / pointer.read_text().strip())
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from pam.datasets.dataset import DATASETS, Case, Dataset, Problem
-from pam.errors import StudyError
+from pam.errors import DataError
 from pam.study import Recipe
 
 MODALITIES = ("T1", "T2", "T1ce", "FLAIR")
-TARGETS = {"et": "enhancing tumour", "tc": "tumour core", "wt": "whole tumour"}
-GRADES = {"HGG": ("HGG",), "LGG": ("LGG",), "all": ("HGG", "LGG")}
+Target = Literal["et", "tc", "wt"]
+Grade = Literal["HGG", "LGG", "all"]
+TARGETS: dict[Target, str] = {"et": "enhancing tumour", "tc": "tumour core", "wt": "whole tumour"}
+GRADES: dict[Grade, tuple[str, ...]] = {"HGG": ("HGG",), "LGG": ("LGG",), "all": ("HGG", "LGG")}
+GRADE_TABLE, GRADE_COLUMN, CASE_COLUMN = "name_mapping.csv", "Grade", "BraTS_2020_subject_ID"  # of BRATS 2020
 SUFFIXES = (".nii.gz", ".nii")
 SIZE = (160, 160)  # the paper's centre crop
 RECIPE = Recipe(epochs=80, batch_size=50, learning_rate=1e-4)  # the paper's, for BRATS 2018
@@ -28,6 +33,7 @@ class Layout:
     files: tuple[str, ...] = ("_t1", "_t2", "_t1ce", "_flair")  # what follows the case's name, in MODALITIES' order
     mask: str = "_seg"
     subfolders: tuple[str, ...] = (".",)  # where case folders lie, under the source
+    grade: Grade = "all"  # told by the source's GRADE_TABLE
 
 
 # The number that ends a 2018 or 2023 name counts a patient's scans: the patient is the rest.
@@ -38,10 +44,8 @@ BRATS_2023 = Layout(case=r"(?P<patient>BraTS-GLI-\d+)-\d+", files=("-t1n", "-t2w
 
 
 @DATASETS.register
-def brats2018(*, target: str = "et", grade: str = "HGG") -> Dataset:
+def brats2018(*, target: Target = "et", grade: Grade = "HGG") -> Dataset:
     """BRATS 2018, by default as in the paper: enhancing tumour of the 210 high-grade training cases."""
-    if grade not in GRADES:
-        raise StudyError(f"option 'grade' is {grade!r}; expected one of: {', '.join(GRADES)}")
     layout = replace(BRATS_2018, subfolders=GRADES[grade])
     folders = " and ".join(f"{name}/" for name in GRADES[grade])
     expects = f"{folders} with Brats18_X_1/Brats18_X_1_{{t1,t2,t1ce,flair,seg}}.nii.gz"
@@ -49,21 +53,25 @@ def brats2018(*, target: str = "et", grade: str = "HGG") -> Dataset:
 
 
 @DATASETS.register
-def brats2020(*, target: str = "et") -> Dataset:
-    """BRATS 2020, training set. Differs from the paper, which has no recipe for it: that of 2018."""
+def brats2020(*, target: Target = "et", grade: Grade = "all") -> Dataset:
+    """BRATS 2020, training set, by its name_mapping.csv of one grade alone.
+
+    Differs from the paper, which has no recipe for it: that of 2018.
+    """
     expects = "BraTS20_Training_001/BraTS20_Training_001_{t1,t2,t1ce,flair,seg}.nii.gz"
-    return describe("brats2020", "BRATS 2020", BRATS_2020, expects, target=target)
+    expects += "" if grade == "all" else f" and {GRADE_TABLE}, which tells grades"
+    return describe("brats2020", "BRATS 2020", replace(BRATS_2020, grade=grade), expects, target=target)
 
 
 @DATASETS.register
-def brats2021(*, target: str = "et") -> Dataset:
+def brats2021(*, target: Target = "et") -> Dataset:
     """BRATS 2021, training set. Differs from the paper, which has no recipe for it: that of 2018."""
     expects = "BraTS2021_00000/BraTS2021_00000_{t1,t2,t1ce,flair,seg}.nii.gz"
     return describe("brats2021", "BRATS 2021", BRATS_2021, expects, target=target)
 
 
 @DATASETS.register
-def brats2023(*, target: str = "et") -> Dataset:
+def brats2023(*, target: Target = "et") -> Dataset:
     """BRATS 2023 glioma, training set. Differs from the paper, which has no recipe for it: that of 2018."""
     expects = "BraTS-GLI-00000-000/BraTS-GLI-00000-000-{t1n,t2w,t1c,t2f,seg}.nii.gz"
     return describe("brats2023", "BRATS 2023", BRATS_2023, expects, target=target, enhancing=3)
@@ -75,16 +83,14 @@ def describe(
     layout: Layout,
     expects: str,
     *,
-    target: str,
+    target: Target,
     enhancing: int = 4,
     size: tuple[int, int] = SIZE,
     recipe: Recipe = RECIPE,
     write_source: Callable[[Path], None] | None = None,
 ) -> Dataset:
     """A data set in one of BRATS's layouts; `enhancing` is the label of the enhancing tumour."""
-    labels = {"et": (enhancing,), "tc": (1, enhancing), "wt": (1, 2, enhancing)}
-    if target not in labels:
-        raise StudyError(f"option 'target' is {target!r}; expected one of: {', '.join(labels)}")
+    labels: dict[Target, tuple[int, ...]] = {"et": (enhancing,), "tc": (1, enhancing), "wt": (1, 2, enhancing)}
     return Dataset(
         name=name,
         title=title,
@@ -107,7 +113,27 @@ def find(layout: Layout, source: Path) -> list[Case]:
     """Every case folder of the layout, with the problems of its files' names."""
     folders = [folder for name in layout.subfolders for folder in sorted((source / name).glob("*"))]
     matches = [(folder, re.fullmatch(layout.case, folder.name)) for folder in folders if folder.is_dir()]
-    return [_case(layout, folder, match["patient"]) for folder, match in matches if match]
+    cases = [_case(layout, folder, match["patient"]) for folder, match in matches if match]
+    if layout.grade == "all" or not cases:
+        return cases
+    grades = _grades(source / GRADE_TABLE)
+    lacking = [case.case for case in cases if case.case not in grades]
+    if lacking:
+        raise DataError(
+            f"{source / GRADE_TABLE}: no row for {lacking[0]} ({len(lacking)} cases lack one); expected one a case"
+        )
+    return [case for case in cases if grades[case.case] == layout.grade]
+
+
+def _grades(path: Path) -> dict[str, str]:
+    """Case → HGG or LGG."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return {row[CASE_COLUMN]: row[GRADE_COLUMN] for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); expected a CSV with the columns {GRADE_COLUMN} and {CASE_COLUMN}"
+        ) from error
 
 
 def _case(layout: Layout, folder: Path, patient: str) -> Case:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pam.datasets.options import Datasets, full_name, titled
 from pam.errors import DataError
-from pam.registry import Registry
 from pam.study import Recipe
 
 
@@ -48,9 +48,9 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What the project knows of a data set. `name` is its builder's."""
+    """What the project knows of a data set."""
 
-    name: str
+    name: str  # its builder's, followed by the options that differ from their defaults: see `pam.datasets.options`
     title: str
     target: str  # the target in words
     expects: str  # one line: what the source folder must look like
@@ -68,6 +68,12 @@ class Dataset:
     resolve: Callable[[Dataset, Path], Dataset] | None = None  # where the source folder tells modalities and labels
     note: str = ""  # what a reader of results must know of the source
     shown: str = ""  # the modality in which figures show a slice; "": the last
+    of_the_source: tuple[str, ...] = ()  # options that tell where something lies, not what is asked for
+
+    def named(self, name: str, options: Mapping[str, str]) -> Dataset:
+        """The data set under its builder's name and the options that were chosen."""
+        asked = {key: value for key, value in options.items() if key not in self.of_the_source}
+        return replace(self, name=full_name(name, asked), title=titled(self.title, asked))
 
     @property
     def phantom(self) -> bool:
@@ -118,4 +124,4 @@ def _named_again(source: Path, case: Case) -> Case:
     return case.with_problems([again])
 
 
-DATASETS: Registry[Dataset] = Registry("data set")
+DATASETS: Datasets[Dataset] = Datasets("data set")

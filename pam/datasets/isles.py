@@ -5,20 +5,20 @@ from __future__ import annotations
 import csv
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pam.datasets.dataset import DATASETS, Case, Dataset
 from pam.datasets.layout import one
-from pam.errors import DataError, StudyError
+from pam.errors import DataError
 from pam.study import Recipe
 
 MAPS = ("CBF", "MTT", "CBV", "Tmax")  # the paper's order
 RECIPE_2018 = Recipe(epochs=60, batch_size=80, learning_rate=1e-3)  # the paper's
 UNGROUPED = "no patients=FILE given: each case counts as a patient, though the 94 cases come from 63 patients"
-FLAIR = ("leave_out", "resample")
 
 
 @DATASETS.register
-def isles2018(*, patients: str = "") -> Dataset:
+def isles2018(*, patients: Annotated[str, "a CSV file with the columns case and patient"] = "") -> Dataset:
     """ISLES 2018, training set. `patients` names a CSV with the columns case and patient.
 
     Differs from the paper: nothing known; it does not say whether air counts in the normalisation. Here it does, since
@@ -44,6 +44,7 @@ def describe_2018(name: str, title: str, *, patients: str = "", **changes: objec
         "reader": "nifti",
         "find": partial(find_2018, Path(patients).absolute() if patients else None),
         "note": "" if patients else UNGROUPED,
+        "of_the_source": ("patients",),
     }
     return Dataset(**{**description, **changes})  # type: ignore[arg-type]
 
@@ -78,13 +79,11 @@ def _groups(path: Path) -> dict[str, str]:
 
 
 @DATASETS.register
-def isles2022(*, flair: str = "leave_out") -> Dataset:
+def isles2022(*, flair: Literal["leave_out", "resample"] = "leave_out") -> Dataset:
     """ISLES 2022, training set. FLAIR lies on a grid of its own: `flair` leaves it out or resamples it to DWI's.
 
     Differs from the paper, which does not use this set: the recipe is that of ISLES 2018.
     """
-    if flair not in FLAIR:
-        raise StudyError(f"option 'flair' is {flair!r}; expected one of: {', '.join(FLAIR)}")
     modalities = ("DWI", "ADC", *(["FLAIR"] if flair == "resample" else []))
     return Dataset(
         name="isles2022",

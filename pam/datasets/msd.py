@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pam.datasets.dataset import DATASETS, Case, Dataset, Problem
+from pam.datasets.options import full_name, titled
 from pam.errors import DataError, StudyError
 from pam.study import Recipe
 
 
 @DATASETS.register
-def msd(*, target: str = "all") -> Dataset:
+def msd(
+    *,
+    task: Annotated[str, "the task's name in dataset.json; told by the source folder when it is prepared"] = "",
+    target: Annotated[str, "all, or a label's number"] = "all",
+) -> Dataset:
     """A Decathlon task. `target` is "all" of its foreground, or one label's number.
+
+    Each task is a data set of its own: once prepared, it is named as `msd:task=Hippocampus`.
 
     Differs from the paper, which does not use these sets: the recipe is that of BRATS 2018. Planes are cropped or
     padded to the largest case's.
@@ -35,27 +43,35 @@ def msd(*, target: str = "all") -> Dataset:
         recipe=Recipe(),
         reader="nifti",
         find=find,
-        resolve=partial(resolve, target),
+        resolve=partial(resolve, task, target),
     )
 
 
-def resolve(target: str, dataset: Dataset, source: Path) -> Dataset:
-    """The data set with the task's own title, modalities and labels. Raises `DataError` if these are not told."""
+def resolve(task: str, target: str, dataset: Dataset, source: Path) -> Dataset:
+    """The data set with the task's own name, title, modalities and labels.
+
+    Raises `DataError` if these are not told, or if the folder is another task's than was asked for.
+    """
     about = _about(source)
     try:
         modalities = tuple(about["modality"][key] for key in sorted(about["modality"], key=int))
         labels = {int(key): str(name) for key, name in about["labels"].items()}
-        title = f"MSD {about['name']}"
+        name = re.sub(r"[^\w.-]+", "_", str(about["name"])).strip("_") or "unnamed"
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
             f"{source / 'dataset.json'}: no name, modality or labels as in the Decathlon ({error!r})"
         ) from error
+    if task not in ("", name):
+        raise DataError(f"{source / 'dataset.json'}: task {name!r}; expected {task!r}, as option 'task' says")
+    asked = {} if target == "all" else {"target": target}
+    title = titled(f"MSD {about['name']}", asked)
     foreground = tuple(sorted(set(labels) - {0}))
     chosen = foreground if target == "all" else (int(target),)
     if not chosen or not set(chosen) <= set(foreground):
         raise StudyError(f"option 'target' is {target!r}; {title} has the labels {', '.join(map(str, foreground))}")
     return replace(
         dataset,
+        name=full_name("msd", {"task": name, **asked}),
         title=title,
         target=" and ".join(labels[label] for label in chosen),
         modalities=modalities,

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from pam.datasets.brats import BRATS_2018, describe
+from pam.datasets.brats import BRATS_2018, Target, describe
 from pam.datasets.dataset import DATASETS, Dataset
 from pam.study import Recipe
 
@@ -37,7 +37,7 @@ TEXTURE = 60.0
 
 
 @DATASETS.register
-def phantom(*, target: str = "et") -> Dataset:
+def phantom(*, target: Target = "et") -> Dataset:
     """Phantom patients in the BRATS 2018 layout, small enough to train on within seconds."""
     return describe(
         "phantom",

@@ -198,6 +198,7 @@ def test_bad_cases_are_left_out_and_named_by_store_and_index(source: Path):
     assert left["case"] == CASE and "NaN or infinite" in left["errors"][0]
     assert pd.read_parquet(store.path / "index.parquet").attrs["left_out"] == [left]
     assert store.describe()["left_out"] == [CASE]
+    assert store.remarks == [f"1 of 3 cases were left out for their errors: {CASE}"]
     assert store.path != whole.path
 
 

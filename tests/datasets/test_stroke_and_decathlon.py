@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pam.data import nifti, scans
+from pam.data import store as stores
 from pam.data.prepare import prepare
 from pam.data.restore import restore
 from pam.datasets import DATASETS
@@ -45,7 +46,7 @@ def test_isles_2018_is_prepared_with_its_four_maps(tmp_path: Path):
     assert store.images.shape == (9, 4, 224, 224)
     assert store.index.target_pixels.tolist() == [0, 16, 0] * 3
     assert store.cases == store.patients == ("case_1", "case_2", "case_3")
-    assert "94 cases come from 63 patients" in store.note
+    assert "94 cases come from 63 patients" in store.remarks[0]
 
 
 def test_two_slabs_of_a_patient_are_grouped_by_a_file(tmp_path: Path):
@@ -164,6 +165,19 @@ def test_a_decathlon_task_is_read_as_its_description_says(tmp_path: Path, modali
     assert store.index.target_pixels.tolist() == [0, 16, 0] * 3
     back = restore(store, "a_1", store.masks[store.rows("a_1")])
     assert np.array_equal(np.asarray(back.dataobj), lesion())
+
+
+def test_each_task_is_a_data_set_of_its_own(tmp_path: Path):
+    write_msd(tmp_path)
+    prepare(DATASETS.build("msd"), tmp_path)
+    assert stores.find("msd:task=Thing").dataset == "msd:task=Thing"
+    with pytest.raises(DataError, match=r"'msd' is not prepared; .*\(prepared: msd:task=Thing\)"):
+        stores.find("msd")
+    describe(tmp_path, name="Other  thing!")
+    assert prepare(DATASETS.build("msd", target="2"), tmp_path).dataset == "msd:target=2:task=Other_thing"
+    assert prepare(DATASETS.build("msd:task=Other_thing"), tmp_path).dataset == "msd:task=Other_thing"
+    with pytest.raises(DataError, match=r"dataset.json: task 'Other_thing'; expected 'Thing'"):
+        prepare(DATASETS.build("msd:task=Thing"), tmp_path)
 
 
 def test_one_label_of_a_task_is_the_target(tmp_path: Path):

@@ -221,3 +221,9 @@ def test_rows_that_were_not_asked_for_are_a_deviation(swept) -> None:
     manifest = swept(declared, folds=[0], seeds=[0])
     chosen = manifest | {"cells": [cell for cell in manifest["cells"] if cell["label"] in names[:4]]}
     assert table_of(chosen, declared).deviations[-1] == "only 4 of 16 rows"
+
+
+def test_remarks_on_the_data_stand_by_its_hash(swept) -> None:
+    manifest = swept(SMALL, masks=by_hand, remarks=["3 of 9 cases were left out for their errors: a, b, c"])
+    assert tables.origin(table_of(manifest))[1] == "3 of 9 cases were left out for their errors: a, b, c."
+    assert "cases were left out" in shown(manifest)["md"]
