@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from pam.tables import Table
 
@@ -46,19 +47,31 @@ METADATA: dict[str, dict[str, None]] = {  # neither dates nor versions
 
 
 def drawn(
-    table: Table, height: float, title: str, foot: Iterable[str], draw: Callable[[Figure], None]
+    table: Table,
+    height: float,
+    title: str,
+    foot: Iterable[str],
+    draw: Callable[[Figure], None],
+    *,
+    key: Sequence[tuple[str, str]] = (),
 ) -> dict[str, bytes]:
     """A figure of the page's width as {"png": …, "svg": …, "pdf": …}: `draw` fills it; the same input, the same bytes.
 
     height: in inches, the foot apart. foot: sentences; how the cells deviate from the study and whether the data is a
-    phantom are added.
+    phantom are added. key: what colours mean, under the title.
     """
     lines = textwrap.wrap(" ".join([*foot, *told(table)]), LETTERS)
+    height += 0.105 * len(lines)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height + 0.105 * len(lines)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        figure.suptitle(title, fontsize=8, fontweight="bold", color=ALARM if table.phantom else "black")
+        colour = ALARM if table.phantom else "black"
+        figure.suptitle(title + ("\n" if key else ""), fontsize=8, fontweight="bold", color=colour)
+        if key:  # on the title's second line, which is empty
+            handles = [Patch(color=colour, label=text) for text, colour in key]
+            place = (0.5, 1 - (0.03 + 0.12 * (1 + title.count("\n"))) / height)
+            figure.legend(handles=handles, loc="upper center", bbox_to_anchor=place, ncols=len(key), handlelength=1)
         figure.supxlabel("\n".join(lines), fontsize=6, x=0.01, ha="left")
         return {kind: _saved(figure, kind) for kind in METADATA}
 
