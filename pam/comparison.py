@@ -13,7 +13,7 @@ from pam.claims import UNDECIDED, Verdict, against_reference
 from pam.measures import MEASURES, Measure
 from pam.results import Results, ranks
 from pam.sheet import Sheet, Value, interval, number
-from pam.statistics import holm, mean_of, nadeau_bengio, rank_stability, seed_noise, seeds_needed, wilcoxon
+from pam.statistics import Floats, holm, mean_of, nadeau_bengio, rank_stability, seed_noise, seeds_needed, wilcoxon
 
 HEAD = (
     *("Variant", "Δ", "95 % CI", "p (Holm)", "Wilcoxon p (Holm)", "CI over folds", "P(false)"),
@@ -136,7 +136,7 @@ def ranking(results: Results) -> Sheet:
         for protocol, measure in measures
     }
     names = {(protocol, measure.name): measure for ms in _shared().values() for protocol, measure in ms}
-    first, span = _stability(results, labels)
+    first, span = _stability(results)
     head = ["Variant", *(f"{names[key].heading.partition(' ')[0]}, {key[0]}" for key in orders)]
     body, records = [], []
     for label in labels:
@@ -218,14 +218,27 @@ def _told_apart(results: Results, measure: Measure, pair: tuple[str, str]) -> bo
     return not low <= 0 <= high
 
 
-def _stability(results: Results, labels: list[str]) -> tuple[dict[str, float], dict[str, str]]:
-    """Share of draws in which each row is first by Dice per patient, and the ranks that hold 90 % of them."""
+def rank_shares(results: Results) -> tuple[list[str], Floats]:
+    """Rows, and the share of draws in which each has each rank by Dice per patient, (rows, ranks).
+
+    Rows that have tested fewer patients than most are left out; both are empty if no seed tested every patient in all.
+    """
     scores = results.scores["patient"]
-    known = [label for label in labels if label in scores.labels]
-    values = scores.complete("dice", known)
+    known = [row.label for row in results.table.rows if row.label in scores.labels]
+    tested = {label: int(scores.tested[scores.labels[label]].sum()) for label in known}
+    usual = sorted(tested.values())[len(tested) // 2]
+    kept = [label for label in known if tested[label] >= usual]
+    values = scores.complete("dice", kept)
     if not all(values.shape):
+        return [], np.empty((0, 0))
+    return kept, rank_stability(values, np.random.default_rng(0), DRAWS)
+
+
+def _stability(results: Results) -> tuple[dict[str, float], dict[str, str]]:
+    """Share of draws in which each row is first by Dice per patient, and the ranks that hold 90 % of them."""
+    known, shares = rank_shares(results)
+    if not known:
         return {}, {}
-    shares = rank_stability(values, np.random.default_rng(0), DRAWS)
     ends = [np.argmax(np.cumsum(shares, axis=1) >= level - 1e-9, axis=1) + 1 for level in (0.05, 0.95)]
     spans = {label: f"{low} to {high}" for label, low, high in zip(known, *ends, strict=True)}
     return {label: float(share) for label, share in zip(known, shares[:, 0], strict=True)}, spans

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pam import ledger, views
 from pam.data.view import VIEW, unpacked
+from pam.statements import Claim
 from pam.study import Study
 from pam.views import View
 
@@ -80,9 +81,9 @@ def gather(cells: pd.DataFrame, data_hash: str) -> Evidence:
 
 
 def columns(evidence: Evidence, study: Study, most: int, among: Sequence[str] | None = None) -> list[str]:
-    """The rows to show beside each other: the reference, those that claims name, then those of highest mean Dice."""
+    """Rows to show beside each other: the reference, those that a claim compares, then those of highest mean Dice."""
     possible = list(evidence.labels if among is None else among)
-    claimed = [label for claim in study.claims for label in (claim.row, *claim.over)]
+    claimed = [label for claim in study.claims if isinstance(claim, Claim) for label in claim.rows]
     best = evidence.dice[possible].mean().sort_values(ascending=False, kind="stable").index
     order = dict.fromkeys([study.reference.name, *claimed, *best])
     return [label for label in order if label in possible][:most]

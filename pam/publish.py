@@ -11,7 +11,8 @@ from pam import claims, comparison, home, manifest, published, render, results, 
 from pam import verdicts as claim_table
 from pam.claims import Verdict
 from pam.errors import ResultsError
-from pam.figures import forest, panels
+from pam.evidence import gather
+from pam.figures import every
 from pam.files import whole
 from pam.results import Results
 from pam.sheet import Sheet
@@ -20,6 +21,14 @@ from pam.tables import GAP, deviations_of, gaps, origin
 WHERE = (
     "[provenance.json](provenance.json) leads from each number to its rows, cells, commits, data and MLflow runs; "
     "[cells.csv](cells.csv) has a line per cell. [tables](tables) holds the tables as Markdown, CSV, LaTeX and HTML."
+)
+OF_PATIENTS = every.OF_PATIENTS  # names of files, without their endings
+OUT_OF_GIT = "\n".join(
+    [
+        "# These show parts of patients' images. The rest of a report is numbers and curves, and may be committed.",
+        *(f"/{name}.*" for name in OF_PATIENTS),
+        "",
+    ]
 )
 IN_TERMINAL = ("Variant", "IoU (%)", "Dice (%)", "HD95 (px)", "HD95 (mm)", "FN/P (%)", "n")
 
@@ -32,6 +41,7 @@ class Report:
     dataset: str
     text: str
     files: Mapping[str, bytes]
+    of_patients: frozenset[str]  # the files that show parts of patients' images
 
     def folder(self, out: Path) -> Path:
         return out / self.study / self.dataset
@@ -54,23 +64,30 @@ def collect(name_or_path: str, dataset: str | None) -> Results:
 
 def make(found: Results) -> Report:
     """The report of these results."""
-    return Report(study=found.table.study, dataset=found.table.dataset, text=_text(found), files=files(found))
+    table, made = found.table, files(found)
+    of_patients = frozenset() if table.phantom else frozenset(filter(_shows_patients, made))
+    return Report(study=table.study, dataset=table.dataset, text=_text(found), files=made, of_patients=of_patients)
+
+
+def _shows_patients(name: str) -> bool:
+    return name.partition(".")[0] in OF_PATIENTS
 
 
 def files(found: Results) -> dict[str, bytes]:
     """The report's files by path. The same results give the same bytes, whatever the order in which they are read."""
-    declared, table, scores = found.study, found.table, found.scores["patient"]
+    table = found.table
     tables = _sheets(found)
-    images = {f"figure7.{kind}": image for kind, image in panels.draw(declared, table).items()}
-    differences = claims.against_reference(declared, scores)
-    for kind, image in forest.draw(differences, table, declared.reference.name).items():
-        images[f"differences.{kind}"] = image
+    evidence = gather(found.cells, table.data_hash)
+    figures = every.draw(found, evidence)
+    images = {f"{name}.{kind}": image for name, kinds in figures.items() for kind, image in kinds.items()}
     cells = trace.cells(found, _runs(table.study, table.dataset))
     made = {"README.md": _page(found, tables, images).encode(), **images}
     for sheet in tables:
         for kind, rendered in render.FORMATS.items():
             made[f"tables/{sheet.name}.{kind}"] = rendered(sheet, table).encode()
     made["cells.csv"] = trace.comma_separated(cells).encode()
+    if not table.phantom:
+        made[".gitignore"] = OUT_OF_GIT.encode()
     made["provenance.json"] = trace.document(found, tables, cells).encode()
     return made
 
@@ -114,6 +131,7 @@ def _page(found: Results, tables: Sequence[Sheet], images: Mapping[str, bytes]) 
     table = found.table
     missing = sum(len(row.missing) for row in table.rows)
     common = [*gaps(table), *origin(table)]
+    hidden = [] if table.phantom else [name for name in images if _shows_patients(name) and name.endswith(".png")]
     blocks = [
         f"# {table.heading}",
         *([f"> **{render.PHANTOM}**"] if table.phantom else []),
@@ -123,7 +141,8 @@ def _page(found: Results, tables: Sequence[Sheet], images: Mapping[str, bytes]) 
         "\n".join(f"- {note}" for note in common),
         *(render.section(sheet, common).rstrip() for sheet in tables),
         "## Figures",
-        *(f"![{name.partition('.')[0]}]({name})" for name in images if name.endswith(".png")),
+        *(f"![{name.partition('.')[0]}]({name})" for name in images if name.endswith(".png") and name not in hidden),
+        *([f"Not in version control, for they show patients' images: {', '.join(hidden)}."] if hidden else []),
         "## Where each number comes from",
         WHERE,
     ]

@@ -30,6 +30,8 @@ def _files(report: Report, out: Path) -> Iterator[str]:
     for name, content in report.files.items():
         path = folder / name
         if not path.is_file():
+            if name in report.of_patients:
+                continue
             yield f"{path}: missing; run: python -m pam.report {report.study}"
         elif path.read_bytes() != content:
             picture = (

@@ -60,6 +60,7 @@ LAYOUT = (
     "pam.paired",
     "pam.claims",
     "pam.results",
+    "pam.evidence",
     "pam.sheet",
     "pam.columns",
     "pam.published",

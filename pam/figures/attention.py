@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from pam.evidence import SHOWN, Evidence, at_quantiles, chosen_by, columns
 from pam.figures.style import drawn
 from pam.figures.tiles import show, whole, wrapped
-from pam.study import Study
-from pam.tables import Table
+from pam.results import Results
 
 MOST = 5  # rows of the study beside each other
 QUANTILES = (0.1, 0.5, 0.9)
@@ -20,11 +19,11 @@ TILE = 0.82  # inches
 MAP = "cividis"  # the same to readers with and without colour blindness
 
 
-def draw(evidence: Evidence, study: Study, table: Table) -> dict[str, bytes]:
+def draw(evidence: Evidence, found: Results) -> dict[str, bytes]:
     """The figure by format; empty if no row has attention maps."""
     having = [label for label in evidence.dice.columns if any(label == name for name, _ in evidence.attention)]
-    names = columns(evidence, study, MOST, among=having) if having else []
-    reference = study.reference.name if study.reference.name in evidence.dice else names[0] if names else ""
+    names = columns(evidence, found.study, MOST, among=having) if having else []
+    reference = found.study.reference.name if found.study.reference.name in evidence.dice else names[0] if names else ""
     there = [case for case in evidence.dice.index if all((name, case) in evidence.attention for name in names)]
     chosen = at_quantiles(evidence.dice.loc[there, reference], QUANTILES) if names else {}
     if not chosen:
@@ -47,7 +46,7 @@ def draw(evidence: Evidence, study: Study, table: Table) -> dict[str, bytes]:
         SHOWN,
     ]
     words = max(len(name.split()) for name in names)
-    return drawn(table, TILE * len(chosen) + 0.1 * words + 0.3, f"{table.heading}: attention", foot, fill)
+    return drawn(found.table, TILE * len(chosen) + 0.1 * words + 0.3, f"{found.table.heading}: attention", foot, fill)
 
 
 def _line(axes: Sequence[Axes], evidence: Evidence, case: str, names: list[str]) -> None:

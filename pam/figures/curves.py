@@ -11,22 +11,21 @@ from matplotlib.figure import Figure
 from pam import ledger
 from pam.figures.style import COLOURS, REFERENCE, drawn
 from pam.figures.tiles import wrapped
-from pam.study import Study
-from pam.tables import Table
+from pam.results import Results
 
 COLUMNS = 4
 PANEL = 0.95  # inches
 
 
-def draw(study: Study, table: Table, cells: pd.DataFrame, column: str = "loss") -> dict[str, bytes]:
+def draw(found: Results, column: str = "loss") -> dict[str, bytes]:
     """The figure by format; column: of the ledger's epochs. Empty if no cell tells that column."""
-    curves = read(cells, column)
+    table, curves = found.table, read(found.cells, column)
     names = [row.label for row in table.rows if row.label in set(curves.label)]
     if not names:
         return {}
     lines = math.ceil(len(names) / COLUMNS)
     means = curves.groupby(["label", "epoch"])[column].mean()
-    reference = study.reference.name if study.reference.name in names else None
+    reference = found.study.reference.name if found.study.reference.name in names else None
 
     quantity, n = column.replace("_", " "), len(set(curves.cell_id))
     foot = [
@@ -51,6 +50,12 @@ def draw(study: Study, table: Table, cells: pd.DataFrame, column: str = "loss") 
     words = max(len(name.split()) for name in names)
     height = (PANEL + 0.09 * words) * lines + 0.4
     return drawn(table, height, f"{table.heading}: {quantity}", foot, fill)
+
+
+def told(found: Results) -> list[str]:
+    """The columns of the finished cells' epochs."""
+    finished = found.cells[found.cells.finished]
+    return list(ledger.read_many(sorted(set(finished.id))[:1], "epochs").columns)
 
 
 def read(cells: pd.DataFrame, column: str) -> pd.DataFrame:

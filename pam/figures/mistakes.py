@@ -12,16 +12,17 @@ from matplotlib.figure import Figure
 from pam.evidence import SHOWN, Evidence, at_quantiles, changed, chosen_by, columns
 from pam.figures.style import COLOURS, REFERENCE, drawn
 from pam.figures.tiles import Layers, overlaid, show, square, whole
+from pam.results import Results
+from pam.statements import Claim
 from pam.study import Study
-from pam.tables import Table
 
 FIXED, BROKEN, BOTH = COLOURS[2], COLOURS[3], COLOURS[4]
 TILE = 0.86  # inches
 
 
-def draw(evidence: Evidence, study: Study, table: Table) -> dict[str, bytes]:
+def draw(evidence: Evidence, found: Results) -> dict[str, bytes]:
     """The figure by format; empty if there are no two rows with masks of the same cases."""
-    pair = compared(evidence, study)
+    pair = compared(evidence, found.study)
     if pair is None:
         return {}
     better, other = pair
@@ -49,14 +50,14 @@ def draw(evidence: Evidence, study: Study, table: Table) -> dict[str, bytes]:
         f"All test slices: {total.fixed:,} px fixed, {total.broken:,} broken, {total.both:,} wrong in both.",
     ]
     key = (("fixed", FIXED), ("newly broken", BROKEN), ("wrong in both", BOTH))
-    return drawn(table, 2 * TILE + 2.0, f"{table.heading}:\n{better} against {other}", foot, fill, key=key)
+    return drawn(found.table, 2 * TILE + 2.0, f"{found.table.heading}:\n{better} against {other}", foot, fill, key=key)
 
 
 def compared(evidence: Evidence, study: Study) -> tuple[str, str] | None:
     """A row and the one it is held against: the first claim's if both have masks, else the best and the reference."""
     labels = evidence.labels
     for claim in study.claims:
-        if {claim.row, claim.over[0]} <= set(labels):
+        if isinstance(claim, Claim) and {claim.row, claim.over[0]} <= set(labels):
             return claim.row, claim.over[0]
     best = [label for label in columns(evidence, study, len(labels)) if label != study.reference.name]
     return (best[0], study.reference.name) if best and study.reference.name in labels else None

@@ -21,17 +21,16 @@ from pam.figures.tiles import (
     whole,
     wrapped,
 )
-from pam.study import Study
-from pam.tables import Table
+from pam.results import Results
 
 MOST = 5  # rows of the study beside each other
 TILE = 0.79  # inches
 KEY = (("missed (FN)", FALSE_NEGATIVE), ("found (TP)", TRUE_POSITIVE), ("false alarm (FP)", FALSE_POSITIVE))
 
 
-def draw(evidence: Evidence, study: Study, table: Table) -> dict[str, bytes]:
+def draw(evidence: Evidence, found: Results) -> dict[str, bytes]:
     """The figure by format; empty if the reference, or the first row that has masks, shows no case."""
-    names = columns(evidence, study, MOST)
+    names = columns(evidence, found.study, MOST)
     chosen = at_quantiles(evidence.dice.loc[list(_shown(evidence, names)), names[0]]) if names else {}
     if not chosen:
         return {}
@@ -49,10 +48,12 @@ def draw(evidence: Evidence, study: Study, table: Table) -> dict[str, bytes]:
         chosen_by(f"the whole case's Dice under {names[0]}", len(evidence.dice)),
         SHOWN,
         "Box and outline: what the tiles show, and the target. Number: Dice of the tile's slice.",
-        f"Rows: {names[0]}, then rows that claims name, then the highest mean Dice.",
+        f"Rows: {names[0]}, then those that a claim compares, then the highest mean Dice.",
     ]
     words = max(len(name.split()) for name in names)
-    return drawn(table, TILE * len(chosen) + 0.1 * words + 0.45, f"{table.heading}: mistakes", foot, fill, key=KEY)
+    return drawn(
+        found.table, TILE * len(chosen) + 0.1 * words + 0.45, f"{found.table.heading}: mistakes", foot, fill, key=KEY
+    )
 
 
 def _shown(evidence: Evidence, names: list[str]) -> list[str]:

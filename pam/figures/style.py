@@ -73,6 +73,8 @@ def drawn(
             place = (0.5, 1 - (0.03 + 0.12 * (1 + title.count("\n"))) / height)
             figure.legend(handles=handles, loc="upper center", bbox_to_anchor=place, ncols=len(key), handlelength=1)
         figure.supxlabel("\n".join(lines), fontsize=6, x=0.01, ha="left")
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found: once, not for each format
         return {kind: _saved(figure, kind) for kind in METADATA}
 
 

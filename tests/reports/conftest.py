@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pam import home, ledger
+from pam import home, ledger, views
 from pam.cells import describe
+from pam.data.view import packed, view_slice
 from pam.evaluate import in_unit
 from pam.metrics import score, score_slices
 from pam.study import Study
@@ -24,12 +27,17 @@ Sweep = Callable[..., dict[str, Any]]
 
 def scored(cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], **provenance: Any) -> ledger.Entry:
     """The entry of a cell whose test patients have these (predictions, targets), each n h w."""
-    slices, cases = [], []
+    slices, cases, predictions, attention = [], [], [], []
     for patient, (prediction, target) in masks.items():
         names = {"patient": patient, "case": f"{patient} scan"}
         for number, scores in enumerate(score_slices(prediction, target)):
             slices.append({**names, "slice": number, **in_unit(scores, "px")})
+            size = {"height": target.shape[1], "width": target.shape[2]}
+            predictions.append({**names, "slice": number, **size, "mask": packed(prediction[number])})
         cases.append({**names, "slices": len(target), **in_unit(score(prediction, target, (1.0, 1.0, 1.0)), "mm")})
+        values = np.random.default_rng(len(cases)).random((3, 3)).astype(np.float16).tobytes()
+        place = {"slice": view_of(target), "module": "bridge.attention", "height": 3, "width": 3}
+        attention.append({**names, **place, "values": values})
     told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
     return ledger.Entry(
         cell={"id": cell_id},
@@ -37,7 +45,28 @@ def scored(cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], **prov
         slices=pd.DataFrame(slices),
         cases=pd.DataFrame(cases),
         epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]}),
+        predictions=pd.DataFrame(predictions),
+        attention=pd.DataFrame(attention),
     )
+
+
+def view_of(target: np.ndarray) -> int:
+    sizes = target.sum((1, 2))
+    return view_slice(sizes, sizes)
+
+
+def write_views(data_hash: str, targets: dict[str, np.ndarray]) -> None:
+    """The views of cases whose images are noise around their targets, each n h w."""
+    rows = []
+    for patient, target in targets.items():
+        at = view_of(target)
+        image = np.random.default_rng(0).integers(40, 90, target[at].shape) + 120 * target[at]
+        size = {"height": target.shape[1], "width": target.shape[2], "turned": True, "modality": "T1ce"}
+        pixels = {"image": image.astype(np.uint8).tobytes(), "target": packed(target[at])}
+        rows.append({"case": f"{patient} scan", "patient": patient, "slice": at, **size, **pixels})
+    path = views.path_of(data_hash)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
 
 
 def identity(label: str, fold: int, seed: int) -> str:
@@ -105,6 +134,8 @@ def swept() -> Sweep:
         path = home.studies() / study.name / f"{manifest['dataset']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(manifest))
+        scans = [masks(cell["label"], cell["fold"], cell["seed"]) for cell in manifest["cells"]]
+        write_views(manifest["data_hash"], {name: target for of in scans for name, (_, target) in of.items()})
         for cell in manifest["cells"]:
             who = (cell["label"], cell["fold"], cell["seed"])
             if who not in without:
