@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from pam.data.augment import AUGMENTATIONS
 from pam.data.batches import Batches
 from pam.study import Recipe
 from pam.train import Diverged, fit
@@ -26,16 +27,17 @@ def squares(count: int = 24) -> tuple[np.ndarray, np.ndarray]:
     return images, masks
 
 
-def batches(seed: int = 0) -> Batches:
+def batches(seed: int = 0, room: int | None = None, recipe: Recipe = RECIPE) -> Batches:
     images, masks = squares()
     return Batches(
         images,
         masks,
         np.arange(len(images)),
-        batch_size=RECIPE.batch_size,
-        augment=RECIPE.augment,
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,
         generator=torch.Generator().manual_seed(seed),
         device=torch.device("cpu"),
+        room=room,
     )
 
 
@@ -78,6 +80,46 @@ def test_a_resumed_training_ends_bit_for_bit_where_the_undisturbed_one_does(stop
     state = torch.load(file, weights_only=True)
     assert [epoch.loss for epoch in fit(resumed, other_generator, recipe, state=state)] == losses[stop:]
     assert all(torch.equal(a, b) for a, b in zip(weights(undisturbed), weights(resumed), strict=True))
+
+
+HELD, STREAMED = 10**9, 0  # bytes of room
+
+
+@pytest.mark.parametrize(("before", "after"), [(HELD, STREAMED), (STREAMED, HELD)])
+def test_a_training_goes_on_bit_for_bit_where_its_slices_no_longer_fit_or_now_do(before, after):
+    recipe = Recipe(**{**vars(RECIPE), "augment": AUGMENTATIONS.names()})
+    undisturbed = network()
+    losses = [epoch.loss for epoch in fit(undisturbed, batches(room=before, recipe=recipe), recipe)]
+    first = fit(network(), batches(room=before, recipe=recipe), recipe)
+    next(first)
+    state = copy.deepcopy(dict(next(first).state))
+    resumed = network()
+    rest = fit(resumed, batches(seed=99, room=after, recipe=recipe), recipe, state=state)
+    assert [epoch.loss for epoch in rest] == losses[2:]
+    assert all(torch.equal(a, b) for a, b in zip(weights(undisturbed), weights(resumed), strict=True))
+
+
+def validated(**changes) -> Recipe:
+    return Recipe(epochs=5, batch_size=4, learning_rate=1e-2, **changes)
+
+
+def test_the_best_validated_weights_are_left_in_the_network():
+    seen, trained = [], network()
+
+    def validate(module: nn.Module) -> float:
+        seen.append(weights(module))
+        return [0.1, 0.7, 0.3, 0.7, 0.2][len(seen) - 1]
+
+    history = list(fit(trained, batches(), validated(validate_every=1, select="best"), validate=validate))
+    assert [epoch.validation_dice for epoch in history] == [0.1, 0.7, 0.3, 0.7, 0.2]
+    assert all(torch.equal(a, b) for a, b in zip(weights(trained), seen[1], strict=True))  # the first of equals
+    assert not all(torch.equal(a, b) for a, b in zip(seen[1], seen[4], strict=True))
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (3, [3, 5]), (9, [5])])
+def test_validation_comes_every_so_many_passes_and_after_the_last(every, expected):
+    history = list(fit(network(), batches(), validated(validate_every=every), validate=lambda _: 0.5))
+    assert [epoch.epoch for epoch in history if not math.isnan(epoch.validation_dice)] == expected
 
 
 def test_a_finished_state_has_nothing_left_to_train():

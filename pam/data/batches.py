@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pam.data.augment import build
 from pam.data.columns import Columns
+from pam.data.feed import feed
 from pam.errors import DataError, StudyError
 from pam.study import CHOICES, Augmentation
 
@@ -46,8 +47,8 @@ def choose_slices(columns: Columns, patients: Sequence[str], how: str, generator
 class Batches:
     """One pass over the chosen slices each time it is iterated; each pass draws a new order from the generator.
 
-    Yields (images b c h w float32, target b 1 h w float32) on `device`. On a GPU the chosen slices are held there
-    whole; on the CPU they are read through the memory map, so that cells of one node share the page cache.
+    Yields (images b c h w float32, target b 1 h w float32) on `device`; the same ones wherever `pam.data.feed` takes
+    them from, which `room` decides.
     """
 
     def __init__(
@@ -60,16 +61,15 @@ class Batches:
         augment: Sequence[Augmentation],
         generator: torch.Generator,
         device: torch.device,
+        room: int | None = None,
     ) -> None:
         self.generator = generator
         self.device = device
         self._batch_size = batch_size
         self._most: int | None = None  # batches in a pass
         self._augment = build(augment)
-        self._rows = rows
-        self._images, self._masks = images, masks
-        if device.type == "cuda":
-            self._held = (torch.from_numpy(images[rows]).to(device), torch.from_numpy(masks[rows]).to(device))
+        self._count = len(rows)
+        self._slices = feed(images, masks, rows, device, room)
 
     def first(self, batches: int) -> Batches:
         """The same, but each pass ends after so many batches."""
@@ -78,25 +78,17 @@ class Batches:
         return shorter
 
     def __len__(self) -> int:
-        whole = -(-len(self._rows) // self._batch_size)
+        whole = -(-self._count // self._batch_size)
         return whole if self._most is None else min(whole, self._most)
 
     @property
     def slices(self) -> int:
         """Slices seen in one pass."""
-        return len(self._rows)
+        return self._count
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self._rows), generator=self.generator)
-        for chosen in order.split(self._batch_size)[: self._most]:
-            images, masks = self._gather(chosen)
+        order = torch.randperm(self._count, generator=self.generator)
+        for images, masks in self._slices.batches(order.split(self._batch_size)[: self._most]):
             for augment in self._augment:
-                images, masks = augment(images, masks, self.generator)
+                images, masks = augment(images, masks, self.generator)  # noqa: PLW2901
             yield images.float(), masks.unsqueeze(1).float()
-
-    def _gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        if self.device.type == "cuda":
-            there = chosen.to(self.device)
-            return self._held[0][there], self._held[1][there]
-        rows = self._rows[chosen.numpy()]
-        return torch.from_numpy(self._images[rows]), torch.from_numpy(self._masks[rows])

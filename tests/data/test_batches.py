@@ -1,9 +1,13 @@
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from pam.data.augment import AUGMENTATIONS
 from pam.data.batches import Batches, choose_slices
+from pam.data.feed import Held, Streamed, feed
 from pam.errors import DataError, StudyError
 
 
@@ -21,7 +25,12 @@ def an_index(target_pixels: list[int], brain_pixels: list[int], patients: list[s
     )
 
 
-def batches_of(count: int, *, seed: int = 0, augment: tuple[str, ...] = (), batch_size: int = 4) -> Batches:
+ROOM = {"held": 10**9, "streamed": 0}  # bytes: more than the slices need, and less
+
+
+def batches_of(
+    count: int, *, seed: int = 0, augment: tuple[str, ...] = (), batch_size: int = 4, room: int | None = None
+) -> Batches:
     images = np.arange(count * 8, dtype=np.float16).reshape(count, 2, 2, 2)
     masks = (np.arange(count * 4) % 2).astype(np.uint8).reshape(count, 2, 2)
     return Batches(
@@ -32,6 +41,7 @@ def batches_of(count: int, *, seed: int = 0, augment: tuple[str, ...] = (), batc
         augment=augment,
         generator=seeded(seed),
         device=torch.device("cpu"),
+        room=room,
     )
 
 
@@ -88,3 +98,79 @@ def test_each_pass_draws_a_new_order_and_the_same_seed_the_same_orders():
     assert not torch.equal(passes[0][0], passes[0][1])
     assert torch.equal(passes[0][0], passes[1][0])
     assert torch.equal(passes[0][1], passes[1][1])
+
+
+@pytest.mark.parametrize("augment", [(), AUGMENTATIONS.names()])
+def test_the_same_seed_gives_the_same_batches_whether_slices_are_held_or_streamed(augment):
+    held, streamed = (batches_of(21, augment=augment, room=room) for room in ROOM.values())
+    for _ in range(2):
+        for one, other in zip(held, streamed, strict=True):
+            assert all(map(torch.equal, one, other))
+    assert torch.equal(held.generator.get_state(), streamed.generator.get_state())
+
+
+def arrays(tmp_path, count: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-mapped, as in a store."""
+    np.save(tmp_path / "images.npy", np.arange(count * 8, dtype=np.float16).reshape(count, 2, 2, 2))
+    np.save(tmp_path / "masks.npy", (np.arange(count * 4) % 3 > 0).astype(np.uint8).reshape(count, 2, 2))
+    return tuple(np.load(tmp_path / name, mmap_mode="r") for name in ("images.npy", "masks.npy"))
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 100])
+def test_reading_ahead_gives_the_slices_asked_for_in_their_order(tmp_path, ahead):
+    images, masks = arrays(tmp_path)
+    rows = np.flatnonzero(np.arange(600) % 7)
+    order = torch.randperm(len(rows), generator=seeded())
+    streamed = Streamed(images, masks, rows, torch.device("cpu"), ahead=ahead)
+    held = Held(images, masks, rows, torch.device("cpu"))
+    for source in (streamed, held):
+        batches = list(source.batches(order.split(50)))
+        assert [len(part) for part, _ in batches] == [50] * 10 + [len(rows) - 500]
+        assert np.array_equal(torch.cat([part for part, _ in batches]), images[rows[order]])
+        assert np.array_equal(torch.cat([part for _, part in batches]), masks[rows[order]])
+
+
+def test_a_pass_that_is_left_leaves_no_thread(tmp_path):
+    images, masks = arrays(tmp_path)
+    source = Streamed(images, masks, np.arange(600), torch.device("cpu"), ahead=2)
+    batches = source.batches(torch.arange(600).split(10))
+    next(batches)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("slices")]
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_an_error_of_the_reader_reaches_the_training(ahead):
+    empty = np.empty((0, 2, 2, 2), np.float16)
+    source = Streamed(empty, empty[:, 0], np.arange(20), torch.device("cpu"), ahead=ahead)
+    with pytest.raises(IndexError):
+        list(source.batches(torch.arange(20).split(10)))
+
+
+@pytest.mark.parametrize(("room", "kind"), [(600 * 20, Held), (600 * 20 - 1, Streamed), (None, Streamed)])
+def test_slices_are_held_if_they_fit_and_never_on_the_cpu_unless_asked(tmp_path, room, kind):
+    images, masks = arrays(tmp_path)  # 16 bytes of image and 4 of mask each
+    assert isinstance(feed(images, masks, np.arange(600), torch.device("cpu"), room), kind)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("room", ROOM.values())
+def test_a_gpu_gets_the_batches_that_the_cpu_gets(tmp_path, room):
+    images, masks = arrays(tmp_path)
+    passes = [
+        list(
+            Batches(
+                images,
+                masks,
+                np.arange(600),
+                batch_size=50,
+                augment=("horizontal_flip", "quarter_turns"),
+                generator=seeded(),
+                device=torch.device(device),
+                room=room,
+            )
+        )
+        for device in ("cpu", "cuda")
+    ]
+    for (images_here, target_here), (images_there, target_there) in zip(*passes, strict=True):
+        assert torch.equal(images_here, images_there.cpu()) and torch.equal(target_here, target_there.cpu())
