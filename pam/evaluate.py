@@ -34,17 +34,22 @@ class Evaluation:
     attention: Rows = field(default_factory=list)
 
 
-@torch.inference_mode()
 def predict(network: nn.Module, images: np.ndarray, *, device: torch.device, precision: str) -> np.ndarray:
     """Foreground masks (n h w, bool) of images (n c h w)."""
+    return np.asarray(foreground_logits(network, images, device=device, precision=precision) > THRESHOLD_LOGIT)
+
+
+@torch.inference_mode()
+def foreground_logits(network: nn.Module, images: np.ndarray, *, device: torch.device, precision: str) -> np.ndarray:
+    """Logits of the foreground (n h w, float32) of images (n c h w)."""
     network.eval()
-    masks = []
+    found = []
     for start in range(0, len(images), BATCH):
         batch = torch.from_numpy(images[start : start + BATCH]).to(device).float()
         with autocast(device, precision):
             logits = network(batch.contiguous(memory_format=memory_format(device)))
-        masks.append((logits[:, 0] > THRESHOLD_LOGIT).cpu().numpy())
-    return np.concatenate(masks)
+        found.append(logits[:, 0].float().cpu().numpy())
+    return np.concatenate(found)
 
 
 @torch.inference_mode()

@@ -38,6 +38,7 @@ LAYOUT = (
     "pam.intake",
     "pam.views",
     "pam.checkpoints",
+    "pam.trained",
     "pam.memory",
     "pam.cells",
     "pam.measure",
@@ -58,6 +59,7 @@ LAYOUT = (
     "pam.rehearsal",
     "pam.tables",
     "pam.paired",
+    "pam.ensemble",
     "pam.claims",
     "pam.results",
     "pam.evidence",
@@ -78,6 +80,7 @@ LAYOUT = (
     "pam.receptive_fields",
     "pam.prepare",
     "pam.sweep",
+    "pam.predict",
     "pam.report",
     "pam.__main__",
 )

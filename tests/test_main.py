@@ -9,7 +9,7 @@ from pam.__main__ import COMMANDS, main
 
 def test_unknown_command_is_one_line_that_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["swep"]) == 2
-    known = "networks, prepare, sweep, train, track, report, receptive_fields"
+    known = ", ".join(COMMANDS)
     assert capsys.readouterr().err == f"error: unknown command 'swep'; there are: {known}\n"
 
 

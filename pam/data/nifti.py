@@ -110,18 +110,19 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     return z, y, x
 
 
-def restore(mask: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
-    """A mask (d h w) as an image with exactly the source's affine, shape and orientation.
+def restore(volume: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
+    """A volume (d h w) as an image with exactly the source's affine, shape and orientation, float32 or uint8.
 
-    Raises `DataError` if the mask's shape is not the source's.
+    Raises `DataError` if the volume's shape is not the source's.
     """
+    dtype = np.float32 if volume.dtype.kind == "f" else np.uint8
     kind = nib.Nifti1Image if len(geometry.header) == nib.Nifti1Header.sizeof_hdr else nib.Nifti2Image
     header = kind.header_class(geometry.header)
     orientation = io_orientation(header.get_best_affine())
-    turned = apply_orientation(mask.astype(np.uint8).T, ornt_transform(RAS, orientation))
+    turned = apply_orientation(volume.astype(dtype).T, ornt_transform(RAS, orientation))
     if turned.shape != geometry.shape:
-        raise DataError(f"a mask of shape {mask.shape} does not fit a source of shape {geometry.shape} (x y z order)")
-    header.set_data_dtype(np.uint8)
+        raise DataError(f"a volume of shape {volume.shape} does not fit a source of shape {geometry.shape} (x y z)")
+    header.set_data_dtype(dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0  # the scan's display window, not the mask's
     return kind(turned, header.get_best_affine(), header)  # type: ignore[no-untyped-call]

@@ -42,14 +42,18 @@ class Parts:
 
 
 def read(dataset: Dataset, case: Case) -> Scan:
-    """Read a case whole. Raises `DataError` for a file or a mismatch that breaks the data set's promise."""
+    """Read a case whole; the target of one without a mask file is empty.
+
+    Raises `DataError` for a file or a mismatch that breaks the data set's promise.
+    """
     parts = read_parts(dataset, case, _refuse)
     images = tuple(voxels for voxels in parts.images if voxels is not None)
-    assert parts.labels is not None and len(images) == len(parts.images), "`_refuse` let a problem pass"
+    labels = np.zeros_like(images[0], dtype=np.uint8) if not case.target else parts.labels
+    assert labels is not None and len(images) == len(parts.images), "`_refuse` let a problem pass"
     return Scan(
         images=images,
-        target=np.isin(parts.labels, dataset.target_labels),
-        numbers=case.numbers or tuple(range(len(parts.labels))),
+        target=np.isin(labels, dataset.target_labels),
+        numbers=case.numbers or tuple(range(len(labels))),
         spacing_mm=parts.spacing_mm,
         geometry=parts.geometry,
     )
@@ -92,13 +96,15 @@ def _read_nifti_stack(dataset: Dataset, case: Case, report: Report) -> Parts:
 def _on_one_grid(
     dataset: Dataset, case: Case, paths: Sequence[Path], volumes: Sequence[nifti.Volume | None], report: Report
 ) -> Parts:
-    """The volumes and the target, compared; those on a grid of their own brought to the target's."""
-    target = _attempt(report, case.target[0], nifti.read)
+    """The volumes and the target, compared; those on a grid of their own brought to the others'."""
+    target = _attempt(report, case.target[0], nifti.read) if case.target else None
+    own = [volume for name, volume in zip(dataset.modalities, volumes, strict=True) if name not in dataset.resampled]
+    grid = target or next((volume for volume in own if volume), None)
     volumes = [
-        nifti.resample(volume, target) if volume and target and name in dataset.resampled else volume
+        nifti.resample(volume, grid) if volume and grid and name in dataset.resampled else volume
         for name, volume in zip(dataset.modalities, volumes, strict=True)
     ]
-    pairs = zip((case.target[0], *paths), (target, *volumes), strict=True)
+    pairs = zip((*case.target, *paths), (*([target] if case.target else []), *volumes), strict=True)
     known = [(path, volume) for path, volume in pairs if volume is not None]
     for path, volume in known[1:]:
         _compare(path, volume, *known[0], report)
@@ -124,7 +130,7 @@ def _compare(path: Path, volume: nifti.Volume, other: Path, reference: nifti.Vol
 
 
 def _read_nifti_shape(_: Dataset, case: Case) -> tuple[int, int, int]:
-    return nifti.read_shape(case.target[0])
+    return nifti.read_shape(case.target[0] if case.target else case.images[0])
 
 
 def _read_tiff_slices(dataset: Dataset, case: Case, report: Report) -> Parts:
@@ -158,7 +164,7 @@ def _read_frame(dataset: Dataset, case: Case, report: Report) -> Parts:
     assert dataset.size is not None, "a data set of frames says to which size they are brought"
     size = dataset.size
     pixels = _attempt(report, case.images[0], lambda path: _shrunk(path, frames.read(path, "RGB"), size))
-    labels = _attempt(report, case.target[0], lambda path: frames.read(path, "L"))
+    labels = _attempt(report, case.target[0], lambda path: frames.read(path, "L")) if case.target else None
     masks = None
     if labels is not None:
         _check_labels(dataset, case.target[0], labels, report)

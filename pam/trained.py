@@ -1,0 +1,33 @@
+"""A finished cell's network, with the weights that it has learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pam import checkpoints, ledger, networks
+from pam.errors import ResultsError
+from pam.ledger import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The network, on the CPU, and the ledger's entry of its cell."""
+
+    network: nn.Module
+    entry: Entry
+    in_channels: int
+
+
+def trained(cell_id: str) -> Trained:
+    """Raises `ResultsError` where the ledger or the weights lack the cell."""
+    entry = ledger.read(cell_id)
+    path = checkpoints.weights_path(cell_id)
+    if not path.exists():
+        raise ResultsError(f"{path}: no such file; the cell's weights are kept beside its checkpoints: train it again")
+    in_channels = len(entry.provenance["data"]["modalities"])
+    network = networks.build(entry.cell["network"], in_channels, **entry.cell["options"])
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return Trained(network=network, entry=entry, in_channels=in_channels)
