@@ -52,6 +52,15 @@ def foreground_logits(network: nn.Module, images: np.ndarray, *, device: torch.d
     return np.concatenate(found)
 
 
+def predict_case(network: nn.Module, store: Store, case: str, *, device: torch.device, precision: str) -> np.ndarray:
+    """Foreground of a case (d h w, bool); none in the padding, which is no part of the scan."""
+    prediction = predict(network, store.images[store.rows(case)], device=device, precision=precision)
+    rows, columns = store.inside(case)
+    scanned = np.zeros_like(prediction)
+    scanned[:, rows, columns] = prediction[:, rows, columns]
+    return scanned
+
+
 @torch.inference_mode()
 def attend(network: nn.Module, image: np.ndarray, *, device: torch.device, precision: str) -> dict[str, object] | None:
     """The deepest encoder's attention to an image (c h w), the mean over its channels: module, height, width, values.
@@ -82,24 +91,26 @@ def evaluate(
 
     `chosen` are the rows of the store whose slices are scored one by one; a case's scores are of its whole volume,
     since one with gaps has no distances, and all predictions are kept. A slice's distances are in pixels (`hd95_px`),
-    a case's in mm (`hd95_mm`): NaN where the source tells no spacing.
+    a case's in mm (`hd95_mm`): NaN where the source tells no spacing. No score knows of padding.
     """
     found = Evaluation()
     columns = store.columns
     for patient, case in store.cases_of(patients):
         where = store.rows(case)
-        prediction = predict(network, store.images[where], device=device, precision=precision)
         target = store.masks[where] > 0
+        prediction = predict_case(network, store, case, device=device, precision=precision)
         names = {"patient": patient, "case": case}
         size = {"height": target.shape[1], "width": target.shape[2]}
         numbers = columns["slice"][where].tolist()
         for number, mask in zip(numbers, prediction, strict=True):
             found.predictions.append({**names, "slice": number, **size, "mask": packed(mask)})
+        rows, columns_inside = store.inside(case)
+        found_there, target_there = prediction[:, rows, columns_inside], target[:, rows, columns_inside]
         kept = np.flatnonzero(np.isin(where, chosen))
-        for place, scores in zip(kept.tolist(), score_slices(prediction[kept], target[kept]), strict=True):
+        for place, scores in zip(kept.tolist(), score_slices(found_there[kept], target_there[kept]), strict=True):
             found.slices.append({**names, "slice": numbers[place], **in_unit(scores, "px")})
         spacing = tuple(float(columns[f"spacing_{axis}"][where[0]]) for axis in "dhw")
-        found.cases.append({**names, "slices": len(where), **in_unit(score(prediction, target, spacing), "mm")})
+        found.cases.append({**names, "slices": len(where), **in_unit(score(found_there, target_there, spacing), "mm")})
         view = view_slice(columns["target_pixels"][where], columns["brain_pixels"][where])
         attention = attend(network, store.images[where[view]], device=device, precision=precision)
         if attention is not None:
@@ -117,12 +128,14 @@ def dice_per_patient(
     """
     dice = []
     for patient in sorted(patients):
-        where = np.concatenate([store.rows(case) for _, case in store.cases_of([patient])])
-        prediction = predict(network, store.images[where], device=device, precision=precision)
-        target = store.masks[where] > 0
-        pixels = int(prediction.sum()) + int(target.sum())
+        pixels = common = 0
+        for _, case in store.cases_of([patient]):
+            prediction = predict_case(network, store, case, device=device, precision=precision)
+            target = store.masks[store.rows(case)] > 0
+            pixels += int(prediction.sum()) + int(target.sum())
+            common += int((prediction & target).sum())
         if pixels:
-            dice.append(2 * int((prediction & target).sum()) / pixels)
+            dice.append(2 * common / pixels)
     return math.fsum(dice) / len(dice) if dice else math.nan
 
 

@@ -66,9 +66,8 @@ def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], wo
     for case, (source_hash, shape) in zip(cases, looked, strict=True):
         places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first))
         first += shape[0]
-    size = dataset.size or tuple(
-        -(-max(place.shape[axis] for place in places) // SIZE_MULTIPLE) * SIZE_MULTIPLE for axis in (1, 2)
-    )
+    wanted = dataset.size or [max(place.shape[axis] for place in places) for axis in (1, 2)]
+    height, width = (-(-length // SIZE_MULTIPLE) * SIZE_MULTIPLE for length in wanted)
     sources = [
         [place.case.patient, place.case.case, place.source_hash, *filter(None, [place.case.part])] for place in places
     ]
@@ -76,7 +75,7 @@ def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], wo
     return Plan(
         dataset=dataset,
         places=tuple(places),
-        size=(size[0], size[1]),
+        size=(height, width),
         left_out=tuple(left_out),
         key=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12],
     )

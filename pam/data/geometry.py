@@ -30,6 +30,11 @@ class Crop:
         volume[(..., *outside)] = cropped[(..., *inside)]
         return volume
 
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the crop that lie in the source; the rest is padding."""
+        return self._overlap()[0]
+
     def _overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """The rows and columns common to crop and source: in the crop, and in the source."""
         inside, outside = [], []

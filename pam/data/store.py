@@ -205,16 +205,23 @@ class Store:
 
     def uncrop(self, case: str, mask: np.ndarray) -> np.ndarray:
         """A case's mask (d h w), of the crop, as one of the whole source (d H W, RAS+): zero outside the crop."""
-        about = self._case(case)
-        crop = Crop(source=tuple(about["source"]), size=self.images.shape[-2:], top=about["top"], left=about["left"])
-        if mask.shape != (about["slices"], *crop.size):
-            raise DataError(f"case {case!r}: a mask of shape {mask.shape}; expected {(about['slices'], *crop.size)}")
+        crop, slices = self._crop(case), self._case(case)["slices"]
+        if mask.shape != (slices, *crop.size):
+            raise DataError(f"case {case!r}: a mask of shape {mask.shape}; expected {(slices, *crop.size)}")
         return crop.undo(mask)
+
+    def inside(self, case: str) -> tuple[slice, slice]:
+        """Rows and columns of the case's slices that its source fills; the rest is padding, which no score counts."""
+        return self._crop(case).inside
 
     def geometry(self, case: str) -> Geometry | None:
         """The case's place in its source's space; None where the source has none."""
         about = self._case(case)["geometry"]
         return Geometry(header=bytes.fromhex(about["header"]), shape=tuple(about["shape"])) if about else None
+
+    def _crop(self, case: str) -> Crop:
+        about = self._case(case)
+        return Crop(source=tuple(about["source"]), size=self.images.shape[-2:], top=about["top"], left=about["left"])
 
     def _case(self, case: str) -> dict[str, Any]:
         if case not in self._cases:

@@ -57,7 +57,7 @@ class Dataset:
     modalities: tuple[str, ...]
     labels: tuple[int, ...]  # every value that a mask may hold
     target_labels: tuple[int, ...]  # those that are the target
-    size: tuple[int, int] | None  # (h, w) of the centre crop; None: the largest case's, rounded up to a multiple of 8
+    size: tuple[int, int] | None  # (h, w) of the centre crop; None: the largest case's; rounded up to multiples of 8
     zero_outside: bool  # whether 0 means outside the head: such voxels do not count in the normalisation and stay 0
     recipe: Recipe
     reader: str  # of `pam.data.scans.READERS`
