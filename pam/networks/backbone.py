@@ -114,7 +114,8 @@ def at_least_one(**options: int) -> None:
 
 def one_of(name: str, value: object, possible: tuple[object, ...]) -> None:
     """Raise `StudyError` for an option's value that is none of the possible ones."""
-    if value not in possible:
+    # By type too: 1 equals True and 4.0 equals 4, but each would be a cell of its own.
+    if not any(type(value) is type(option) and value == option for option in possible):
         raise StudyError(f"network option {name!r} is {value!r}; possible: {', '.join(map(repr, possible))}")
 
 

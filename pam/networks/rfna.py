@@ -76,6 +76,8 @@ def rfna(
     one_of("ratio", ratio, tuple(STEPS))
     at_least_one(expansion=expansion)
     one_of("depthwise", depthwise, (False, True))
+    one_of("shared_kernel", shared_kernel, (False, True))
+    one_of("reversed_labels", reversed_labels, (False, True))
 
     def block(inputs: int, outputs: int, stride: int) -> nn.Module:
         attention = DownsampledAttention(

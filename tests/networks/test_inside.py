@@ -14,7 +14,6 @@ from pam.errors import StudyError
 from pam.networks.inside import attention_maps, attention_names, deepest
 from pam.networks.receptive_field import Field, gradients, receptive_fields
 
-PLAIN = ("unet", "wunet", "d6unet", "d9unet")
 STAGES = ("encoder2", "encoder3", "encoder4", "bridge")
 
 
@@ -28,11 +27,14 @@ def images(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", networks.names())
 def test_attention_maps_come_from_the_same_pass_by_name(name):
-    network = networks.build(name, 3, generator=generator(), width=4)
+    options = {"width": 4} if "width" in networks.NETWORKS.options(name) else {}
+    network = networks.build(name, 3, generator=generator(), **options).eval()
     batch = images(2, 3, 16, 24)
     before = network(batch)
     maps = attention_maps(network, batch)
-    assert tuple(maps) == attention_names(network) and bool(maps) == (name not in PLAIN)
+    assert tuple(maps) == attention_names(network) and bool(maps) == (
+        getattr(network, "attention_type", "none") != "none"
+    )
     assert all(value.shape[0] == 2 and value.dim() == 4 and not value.requires_grad for value in maps.values())
     assert torch.equal(network(batch), before)
     assert not any(module._forward_hooks for module in network.modules())

@@ -10,9 +10,16 @@ from pam.losses import dice, loss_of
 
 
 @pytest.mark.parametrize("name", networks.names())
-def test_only_rfna_asks_for_reversed_labels(name):
-    network = networks.build(name, 1, width=1)
-    assert network.reversed_labels == name.startswith("rfna")
+def test_only_a_network_with_that_option_asks_for_reversed_labels(name):
+    with torch.device("meta"):
+        network = networks.build(name, 1)
+    assert getattr(network, "reversed_labels", False) == networks.NETWORKS.options(name).get("reversed_labels", False)
+
+
+def test_rfna_asks_for_reversed_labels_and_fpa_does_not():
+    assert networks.build("rfna", 1, width=1).reversed_labels
+    assert networks.build("rfna_text", 1, width=1).reversed_labels
+    assert not networks.build("fpa", 1, width=1).reversed_labels
 
 
 def test_rfna_is_trained_on_the_dice_of_the_background():

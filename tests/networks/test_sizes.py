@@ -10,6 +10,7 @@ from torch import nn
 
 from pam import networks
 from pam.errors import DataError, StudyError
+from pam.networks.backbone import Unet
 
 PARAMETERS = {
     ("unet",): 3_129_248,
@@ -33,6 +34,11 @@ PLACED = [name for name in networks.names() if "placement" in networks.NETWORKS.
 
 def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def known(name: str, **options: object) -> dict[str, object]:
+    """Those of the options that the network has."""
+    return {key: value for key, value in options.items() if key in networks.NETWORKS.options(name)}
 
 
 def on_meta(name: str, in_channels: int = 4, **options: object) -> nn.Module:
@@ -76,14 +82,15 @@ def test_each_placement_that_exists_takes_attention_there_and_both_is_their_sum(
 @pytest.mark.parametrize(("in_channels", "width", "out_channels"), [(1, 1, 1), (3, 5, 2), (7, 8, 4)])
 @pytest.mark.parametrize("name", networks.names())
 def test_any_number_of_channels_width_and_logits_works(name, in_channels, width, out_channels):
-    network = networks.build(name, in_channels, width=width, out_channels=out_channels)
-    assert network(torch.randn(1, in_channels, 16, 8)).shape == (1, out_channels, 16, 8)
+    options = known(name, width=width, out_channels=out_channels)
+    network = networks.build(name, in_channels, **options)
+    assert network(torch.randn(1, in_channels, 16, 8)).shape == (1, options.get("out_channels", 1), 16, 8)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (8, 24), (40, 16), (160, 160)])
+@pytest.mark.parametrize("size", [(8, 8), (8, 24), (16, 24), (40, 16), (160, 160)])
 @pytest.mark.parametrize("name", networks.names())
 def test_any_size_divisible_by_eight_works_in_training(name, size):
-    network = networks.build(name, 2, width=2).train()
+    network = networks.build(name, 2, **known(name, width=2)).train()
     logits = network(torch.randn(1, 2, *size))
     logits.sum().backward()
     assert logits.shape == (1, 1, *size) and logits.isfinite().all()
@@ -91,7 +98,10 @@ def test_any_size_divisible_by_eight_works_in_training(name, size):
 
 @pytest.mark.parametrize("name", networks.names())
 def test_another_size_is_an_error_that_states_the_next_one(name):
-    network = on_meta(name, width=2)
+    network = on_meta(name, **known(name, width=2))
+    if not isinstance(network, Unet):  # it may take any size
+        assert network(torch.empty(1, 4, 161, 160, device="meta")).shape == (1, 1, 161, 160)
+        return
     with pytest.raises(DataError, match=r"161×160 pixels: .* divisible by 8; .* the next size is 168×160"):
         network(torch.empty(1, 4, 161, 160, device="meta"))
 
@@ -109,7 +119,11 @@ def test_next_size_keeps_a_size_that_fits():
         ("fpa", {"expansion": 1.5}, "'expansion' is 1.5; expected a whole number ≥ 1"),
         ("fpa", {"depthwise": "yes"}, "'depthwise' is 'yes'; possible: False, True"),
         ("fpa", {"placement": "middle"}, "'placement' is 'middle'; possible: 'encoder', 'decoder', 'both'"),
+        ("fpa", {"depthwise": 1}, "'depthwise' is 1; possible: False, True"),
         ("rfna", {"ratio": 3}, "'ratio' is 3; possible: 2, 4, 8"),
+        ("rfna", {"ratio": 4.0}, "'ratio' is 4.0; possible: 2, 4, 8"),
+        ("rfna", {"shared_kernel": "no"}, "'shared_kernel' is 'no'; possible: False, True"),
+        ("rfna_text", {"reversed_labels": 1}, "'reversed_labels' is 1; possible: False, True"),
         ("unet", {"width": 0}, "'width' is 0; expected a whole number ≥ 1"),
         ("unet", {"out_channels": True}, "'out_channels' is True; expected a whole number ≥ 1"),
         ("unet", {"dilation": 2}, "network 'unet' has no option 'dilation'; it has: width, out_channels"),
