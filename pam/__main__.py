@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pam import cli
 from pam.errors import PamError
@@ -24,6 +25,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command on the arguments that follow its name, and return its exit code."""
+    if str(Path.cwd()) not in sys.path:  # where `python -m` finds a user's own modules, and Ray's workers look too
+        sys.path.insert(0, str(Path.cwd()))
     return cli.guarded(_dispatch, sys.argv[1:] if argv is None else argv)
 
 

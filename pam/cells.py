@@ -15,12 +15,15 @@ import torch
 from torch import nn
 
 from pam import checkpoints, memory, networks
+from pam.data.augment import AUGMENTATIONS
 from pam.data.batches import Batches, choose_slices
 from pam.data.folds import Split
 from pam.data.splits import inner
 from pam.data.store import Store
-from pam.errors import DataError
+from pam.errors import DataError, StudyError
 from pam.evaluate import dice_per_patient, evaluate
+from pam.losses import LOSSES
+from pam.networks import NETWORKS
 from pam.networks.cost import Images, flop
 from pam.result import Record, Result
 from pam.study import Cell, Recipe
@@ -43,9 +46,14 @@ def run(
     """
     if (cell.data_hash, cell.split_hash) != (store.hash, split.hash):
         raise DataError(f"cell {cell.id} was planned for other data than {store.path} holds; run the sweep again")
+    recipe = Recipe(**cell.recipe)
+    if code_of(cell.network, recipe) != dict(cell.code):
+        changed = ", ".join(code_of(cell.network, recipe))
+        raise StudyError(
+            f"cell {cell.id}: the source of {changed} was edited since it was planned; run the sweep again"
+        )
     started = datetime.datetime.now(datetime.UTC)
     memory.reset_peak()
-    recipe = Recipe(**cell.recipe)
     network, batches = prepare_training(cell, recipe, store, split, device)
     state = checkpoints.load(cell.id)
     history = [] if state is None else state["history"]
@@ -85,9 +93,7 @@ def run(
 
 def gflop(cell: Cell, image: Images) -> float:
     """Of a forward pass of the cell's network on one image, (c h w)."""
-    with torch.device("meta"):
-        network = networks.build(cell.network, image[0], **cell.options)
-    return round(flop(network, image) / 1e9, 4)
+    return round(flop(networks.sketch(cell.network, image[0], **cell.options), image) / 1e9, 4)
 
 
 def prepare_training(
@@ -119,6 +125,15 @@ def _validation(
         return None
     patients = inner(split, recipe.validation).test
     return partial(dice_per_patient, store=store, patients=patients, device=device, precision=recipe.precision)
+
+
+def code_of(network: str, recipe: Recipe) -> dict[str, str]:
+    """Source hash of each part of a cell that comes from outside this project, by the part's name."""
+    parts = {network: NETWORKS.code(network), recipe.loss: LOSSES.code(recipe.loss)}
+    for entry in recipe.augment:
+        name = entry if isinstance(entry, str) else entry[0]
+        parts[name] = AUGMENTATIONS.code(name)
+    return {name: code for name, code in sorted(parts.items()) if code}
 
 
 def generator_of(cell: Cell, purpose: str) -> torch.Generator:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pam import home, networks
 from pam.data.folds import Split
@@ -81,7 +80,6 @@ def _weights_mb(cells: Sequence[Cell], in_channels: int) -> list[float]:
     for cell in cells:
         key = (cell.network, repr(sorted(cell.options.items())))
         if key not in known:
-            with torch.device("meta"):
-                network = networks.build(cell.network, in_channels, **cell.options)
+            network = networks.sketch(cell.network, in_channels, **cell.options)
             known[key] = sum(tensor.nbytes for tensor in network.state_dict().values()) / 2**20
     return [known[cell.network, repr(sorted(cell.options.items()))] for cell in cells]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, replace
 from typing import Any
 
-import torch
-
 from pam import networks
+from pam.cells import code_of
 from pam.data import augment, split_choice
 from pam.data.folds import Split
 from pam.data.splits import inner
@@ -18,9 +18,11 @@ from pam.datasets import DATASETS
 from pam.errors import DataError, StudyError
 from pam.losses import LOSSES
 from pam.networks import NETWORKS
+from pam.registry import REQUIRED
 from pam.study import RECIPE_FIELDS, Cell, Recipe, Study, Variant
 
 RECIPE_DEFAULTS = asdict(Recipe())
+_BUILDABLE: set[tuple[str, str, tuple[int, int, int]]] = set()  # what this process has tried: name, options, c h w
 assert all(field.default is not MISSING for field in RECIPE_FIELDS.values()), "every recipe field needs a default"
 
 
@@ -81,11 +83,12 @@ def plan(
                 cell,
                 options=_deviations(cell.options, NETWORKS.options(cell.network)),
                 recipe=_deviations({**vars(resolved), "augment": augment.canonical(resolved.augment)}, RECIPE_DEFAULTS),
+                code=code_of(cell.network, resolved),
                 data_hash=store.hash,
                 split_hash=splits[cell.fold].hash,
             )
         )
-    _check_buildable(bound, len(store.modalities))
+    _check_buildable(bound, (len(store.modalities), *store.images.shape[-2:]))
     _check_validation(bound, splits, store)
     return [(cell, splits[cell.fold]) for cell in bound]
 
@@ -107,12 +110,21 @@ def check(study: Study) -> None:
         split_choice.parse(study.split)
 
 
-def _check_buildable(cells: list[Cell], in_channels: int) -> None:
-    """Build each distinct network once without memory, so that impossible options show before any cell starts."""
-    distinct = {(cell.network, tuple(sorted(cell.options.items()))): cell for cell in cells}
-    for cell in distinct.values():
-        with torch.device("meta"):
-            networks.build(cell.network, in_channels, **cell.options)
+def _check_buildable(cells: list[Cell], image: tuple[int, int, int]) -> None:
+    """Try each distinct network on an image (c h w), so that an impossible one shows before any cell starts."""
+    distinct = {}
+    for cell in cells:
+        try:
+            distinct[cell.network, json.dumps(cell.options)] = cell
+        except TypeError as error:
+            raise StudyError(
+                f"row {cell.label!r}: an option of {dict(cell.options)} cannot be part of a cell's id ({error}); "
+                "expected numbers, texts, booleans and lists"
+            ) from error
+    for (network, options), cell in distinct.items():
+        if (network, options, image) not in _BUILDABLE:
+            networks.check(network, image, **cell.options)
+            _BUILDABLE.add((network, options, image))
 
 
 def _check_validation(cells: Iterable[Cell], splits: Sequence[Split], store: Store) -> None:
@@ -137,6 +149,8 @@ def _with_option(row: Variant, key: str, value: object) -> Variant:
 
 
 def _check_type(what: str, value: object, default: object) -> None:
+    if default is None or default is REQUIRED:  # of an outside part: neither tells a type
+        return
     expected: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
     if not isinstance(value, expected) or (isinstance(value, bool) and not isinstance(default, bool)):
         raise StudyError(f"{what} is {value!r}; expected a value like {default!r} ({type(default).__name__})")

@@ -48,23 +48,34 @@ def at_initialisation(name: str, *, in_channels: int, width: int, seed: int) -> 
     """A network by name with its first weights."""
     network = networks.build(name, in_channels, generator=torch.Generator().manual_seed(seed), width=width)
     title = f"{name}, width {width}, at initialisation"
-    return Subject(name=name, title=title, network=network, in_channels=in_channels)
+    return Subject(name=_file_name(name), title=title, network=network, in_channels=in_channels)
 
 
 def after_training(cell_id: str) -> Subject:
-    """A finished cell's network. Raises `ResultsError` where the ledger or the weights lack it."""
+    """A finished cell's network. Raises `ResultsError` where ledger, weights or the code that was trained are gone."""
     entry = ledger.read(cell_id)
+    name = entry.cell["network"]
+    if networks.NETWORKS.code(name) != entry.cell.get("code", {}).get(name, ""):
+        raise ResultsError(
+            f"cell {cell_id}: the source of {name} was edited since it was trained; expected the code of then: "
+            "restore it, or run the sweep to train the new one"
+        )
     path = checkpoints.weights_path(cell_id)
     if not path.exists():
         raise ResultsError(f"{path}: no such file; the cell's weights are kept beside its checkpoints: train it again")
     data = entry.provenance["data"]
     in_channels = len(data["modalities"])
-    network = networks.build(entry.cell["network"], in_channels, **entry.cell["options"])
+    network = networks.build(name, in_channels, **entry.cell["options"])
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     title = (
         f"{entry.cell['label']}, trained on {data['title']}{' (PHANTOM)' if data['phantom'] else ''}, cell {cell_id}"
     )
-    return Subject(name=f"{entry.cell['network']}_{cell_id}", title=title, network=network, in_channels=in_channels)
+    return Subject(name=_file_name(f"{name}_{cell_id}"), title=title, network=network, in_channels=in_channels)
+
+
+def _file_name(network: str) -> str:
+    """The name of a network with `.` for the colon of `module:function`, which not every file system takes."""
+    return network.replace(":", ".")
 
 
 def measure(subjects: Sequence[Subject], *, size: int, inputs: int, seed: int, out: Path) -> str:

@@ -9,16 +9,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from pam.errors import StudyError
+from pam.source import is_ours, source_hash
 
 T = TypeVar("T")
 Builder = Callable[..., T]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+REQUIRED: Any = inspect.Parameter.empty  # in place of the default of an option that has none
+
 
 class Registry(Generic[T]):
     """Builders of one kind of part, by name.
 
-    Keyword-only parameters of a builder are its options; their defaults are the part's defaults.
+    A builder's keyword-only parameters and those with a default are its options; their defaults are the part's.
     A name is a registered function's, an entry point's of the installed packages in `group`, or `module:function`.
     Unknown names and options raise `StudyError` and list what exists; a duplicate name is an error too.
     """
@@ -55,9 +58,13 @@ class Registry(Generic[T]):
         raise StudyError(f"unknown {self.kind} {name!r}; there are: {known} (or give your own as module:function)")
 
     def options(self, name: str) -> dict[str, Any]:
-        """Options of a part with their defaults, in the order of its signature."""
+        """Options of a part with their defaults (or `REQUIRED`), in the order of its signature."""
         parameters = inspect.signature(self.get(name)).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return {
+            p.name: p.default
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY or (p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty)
+        }
 
     def check_options(self, name: str, options: Mapping[str, object]) -> None:
         known = self.options(name)
@@ -67,7 +74,21 @@ class Registry(Generic[T]):
 
     def build(self, name: str, *args: Any, **options: Any) -> T:
         self.check_options(name, options)
+        for option, default in self.options(name).items():
+            if default is REQUIRED and option not in options:
+                raise StudyError(f"{self.kind} {name!r} needs its option {option!r}, which has no default; set it")
         return self.get(name)(*args, **options)
+
+    def code(self, name: str) -> str:
+        """Hash of the source of a part from outside this project; "" for one of this project."""
+        builder = self.get(name)
+        if name in self._builders:
+            module = builder.__module__
+        elif name in self._entry_points():
+            module = self._entry_points()[name].module
+        else:
+            module = name.partition(":")[0]
+        return "" if is_ours(module) else source_hash(module)
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         if self._installed is None:
@@ -93,15 +114,17 @@ class Registry(Generic[T]):
     def _imported(self, name: str, module_name: str, function: str) -> Builder[T]:
         try:
             module = importlib.import_module(module_name)
-        except ImportError as error:
+        except (ImportError, SyntaxError) as error:
             raise StudyError(
                 f"{self.kind} {name!r}: importing {module_name!r} failed ({error}); "
                 "expected an installed module or one in the folder that `python -m` is run from"
             ) from error
-        builder = getattr(module, function, None)
+        builder: object = module
+        for part in function.split("."):  # an entry point may name a class's method
+            builder = getattr(builder, part, None)
         if not callable(builder):
             own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
             raise StudyError(
                 f"{self.kind} {name!r}: no function {function!r} in {module_name}; it has: {', '.join(own) or 'none'}"
             )
-        return builder  # type: ignore[no-any-return]
+        return builder

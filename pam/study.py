@@ -152,7 +152,9 @@ class Panel:
 class Cell:
     """One training: a variant, a fold and a seed; bound to prepared data and a split, it has an id.
 
-    `options` and `recipe` hold only what differs from the defaults once the cell is bound (`pam.plan`).
+    `options` and `recipe` hold only what differs from the defaults once the cell is bound (`pam.plan`), `code` the
+    source hash of each part that comes from outside this project: a network, a loss or an augmentation by
+    `module:function` or by an entry point.
     """
 
     label: str
@@ -163,6 +165,7 @@ class Cell:
     seed: int
     data_hash: str = ""
     split_hash: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -184,6 +187,7 @@ class Cell:
             "options": dict(self.options),
             "recipe": dict(self.recipe),
             "data": self.data_hash,
+            **({"code": dict(self.code)} if self.code else {}),
         }
 
 

@@ -21,6 +21,7 @@ LAYOUT = (
     "pam.measures",
     "pam.statements",
     "pam.study",
+    "pam.source",
     "pam.registry",
     "pam.datasets",
     "pam.data",

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from pam.errors import StudyError
-from pam.registry import Registry
+from pam.losses import LOSSES
+from pam.registry import REQUIRED, Registry
 
 
 def make() -> Registry[str]:
@@ -91,17 +92,32 @@ def test_a_module_or_function_that_is_not_there_is_an_error(package, name, said)
     assert said in str(error.value)
 
 
-def test_a_network_of_a_users_module_trains_like_any_other(tmp_path, monkeypatch):
-    import torch
+def test_a_method_of_an_installed_class_can_be_a_part(package):
+    code = "class Box:\n    @staticmethod\n    def make(size, *, colour='grey'):\n        return f'{colour} {size}'\n"
+    package("boxed", "their_package:Box.make", code)
+    assert make().build("boxed", 2) == "grey 2"
 
-    from pam import networks
 
-    (tmp_path / "my_networks.py").write_text(
-        "from torch import nn\n\n\ndef tiny(in_channels, *, width=2):\n"
-        "    return nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 1))\n"
+@pytest.mark.parametrize(
+    ("code", "said"), [("import no_such_library\n", "No module named"), ("def\n", "invalid syntax")]
+)
+def test_a_module_that_cannot_be_imported_is_an_error_that_says_why(package, code, said):
+    package("second", "their_package:second", code)
+    with pytest.raises(StudyError, match=f"thing 'second': importing 'their_package' failed .*{said}"):
+        make().options("second")
+
+
+def test_an_argument_with_a_default_is_an_option_and_one_without_must_be_set(package):
+    package(
+        "second", "their_package:second", "def second(size, colour='red', *, shape):\n    return f'{colour} {shape}'\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    first, second = (
-        networks.build("my_networks:tiny", 4, generator=torch.Generator().manual_seed(0), width=3) for _ in range(2)
-    )
-    assert torch.equal(first(torch.ones(1, 4, 8, 8)), second(torch.ones(1, 4, 8, 8)))
+    assert make().options("second") == {"colour": "red", "shape": REQUIRED}
+    assert make().build("second", 1, shape="round") == "red round"
+    with pytest.raises(StudyError, match="thing 'second' needs its option 'shape', which has no default"):
+        make().build("second", 1)
+
+
+def test_only_parts_from_outside_have_code_of_their_own(package):
+    package("second", "their_package:second")
+    assert make().code("second") == make().code("their_package:second") != ""
+    assert LOSSES.code("dice") == LOSSES.code("pam.losses:dice") == ""

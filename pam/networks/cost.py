@@ -1,4 +1,4 @@
-"""What a network costs per image: operations and memory, counted on the meta device, so without running it."""
+"""What a network costs per image: operations and memory; counted without running it if it is on the meta device."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Images = tuple[int, int, int]  # c h w
 def flop(network: nn.Module, image: Images) -> int:
     """Floating-point operations of one forward pass on one image; a multiplication and its addition are two.
 
-    As in torch's counter, convolutions and matrix products count, and nothing else. The network is on the meta device.
+    As in torch's counter, convolutions and matrix products count, and nothing else.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(1, *image, device="meta"))
+        network(torch.zeros(1, *image, device=device_of(network)))
     return int(counter.get_total_flops())
 
 
@@ -29,10 +29,10 @@ def peak_activation_bytes(network: nn.Module, image: Images) -> int:
     """Largest number of bytes alive at once while one float32 image is trained on, forward and backward.
 
     Counts feature maps, what is kept for the backward pass, and gradients of feature maps; not the image and the
-    weights, and a weight's gradient only until it is accumulated. The network is on the meta device. What a
-    convolution's implementation takes for itself while it runs is not seen.
+    weights, and a weight's gradient only until it is accumulated. What a convolution's
+    implementation takes for itself while it runs is not seen.
     """
-    images = torch.empty(1, *image, device="meta")
+    images = torch.zeros(1, *image, device=device_of(network))
     parameters = list(network.parameters())
     with _PeakBytes(ignore=[images, *parameters]) as memory:
         logits = network(images)
@@ -42,6 +42,11 @@ def peak_activation_bytes(network: nn.Module, image: Images) -> int:
         hook.remove()
         parameter.grad = None
     return int(memory.peak)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's first parameter is; the CPU if it has none."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 class _PeakBytes(TorchDispatchMode):

@@ -65,6 +65,8 @@ def fit(
     for epoch in range(done + 1, recipe.epochs + 1):
         start = time.perf_counter()
         learning_rate = float(scheduler.get_last_lr()[0])
+        # What a network draws itself, as dropout does, is PyTorch's global draw: made a function of cell and epoch.
+        torch.manual_seed(batches.generator.initial_seed() + epoch)
         loss = _one_pass(network, batches, optimizer, recipe)
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} in epoch {epoch}")
