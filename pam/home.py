@@ -49,6 +49,11 @@ def studies() -> Path:
     return home() / "studies"
 
 
+def searches() -> Path:
+    """Trials of searches, one folder per study."""
+    return home() / "searches"
+
+
 def views() -> Path:
     """What figures show of each data set, one file per data hash: parts of patients' images."""
     return home() / "views"

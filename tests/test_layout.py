@@ -42,6 +42,7 @@ LAYOUT = (
     "pam.trained",
     "pam.memory",
     "pam.cells",
+    "pam.arm",
     "pam.measure",
     "pam.estimate",
     "pam.disk",
@@ -82,6 +83,7 @@ LAYOUT = (
     "pam.prepare",
     "pam.sweep",
     "pam.predict",
+    "pam.search",
     "pam.report",
     "pam.__main__",
 )
