@@ -2,6 +2,7 @@
 # make test    ruff, mypy and the tests; SLOW=1 adds the tests that take minutes
 # make lint    ruff and mypy alone
 # make format  rewrite the code as ruff wants it
+# make audit   look the pinned versions up in the database of known vulnerabilities; needs a network that reaches it
 # make lock    choose the versions in constraints.txt anew
 # make clean   remove everything that these targets made
 #
@@ -20,7 +21,7 @@ RUN := $(VENV)/installed-run
 TEST := $(VENV)/installed-test
 REQUIREMENTS := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test lint format audit lock clean
 
 demo: $(RUN)
 	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.sweep $(STUDY) --demo
@@ -56,11 +57,18 @@ $(TEST): $(RUN)
 	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+# --strict: a version that cannot be looked up is a failure, not a pass.
+audit:
+	$(PYTHON) -m venv --clear .audit
+	$(call PIP_INSTALL,.audit) pip-audit
+	.audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+	rm -rf .audit
+
 # torch stays at its pin; raise that one by hand. Local parts of versions (+cpu) and CUDA's own packages belong to one machine.
 lock:
 	$(PYTHON) -m venv --clear .lock
 	$(call PIP_INSTALL,.lock) "$$(grep '^torch==' constraints.txt)"
-	$(call PIP_INSTALL,.lock) '.[test]'
+	$(call PIP_INSTALL,.lock) '.[postgres,test]'
 	{ grep '^#' constraints.txt; \
 	  .lock/bin/python -m pip freeze --all --exclude pip --exclude pam-ablation \
 	  | sed -e 's/+[a-z0-9.]*$$//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d'; } > .lock/constraints.txt
@@ -68,5 +76,5 @@ lock:
 	rm -rf .lock
 
 clean:
-	rm -rf $(VENV) .lock .pam dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .audit .lock .pam dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find pam tune_spaces tests -name __pycache__ -prune -exec rm -rf {} +

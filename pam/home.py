@@ -49,9 +49,9 @@ def studies() -> Path:
     return home() / "studies"
 
 
-def searches() -> Path:
-    """Trials of searches, one folder per study."""
-    return home() / "searches"
+def mlflow() -> Path:
+    """MLflow's own database and artifacts, where no other tracking server is used."""
+    return home() / "mlflow"
 
 
 def views() -> Path:

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,18 +62,23 @@ class Listener(Protocol):
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Join the cluster at `address` (or at RAY_ADDRESS), else start one on this machine, for the time of the block."""
+    """Join the cluster at `address` (or at RAY_ADDRESS), else start one of its own here, for the time of the block.
+
+    One that starts here listens on the loopback address alone, whatever other heads run on this machine.
+    """
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs every trial's traceback; `run` returns them
-    local = address is None and "RAY_ADDRESS" not in os.environ
+    local = address is None and not os.environ.get("RAY_ADDRESS")
     try:
         # A dashboard can be asked for only of a cluster that starts here.
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if local else None,
-        )
+        with _loopback() if local else nullcontext():
+            ray.init(
+                address="local" if local else address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if local else None,
+                _node_ip_address="127.0.0.1" if local else None,
+            )
     except ConnectionError as error:
         raise PamError(
             f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}; start one or leave --address out"
@@ -83,6 +88,21 @@ def cluster(address: str | None) -> Iterator[None]:
     finally:
         gc.collect()  # references to Ray's objects that die after the shutdown end the process
         ray.shutdown()
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """While it lasts, Ray takes the loopback address as it is given, and not for the machine's own."""
+    name, constants = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray._private.ray_constants
+    before = os.environ.get(name), constants.ENABLE_RAY_CLUSTER
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False  # for the processes that start now, and for this one
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before[0] is not None:
+            os.environ[name] = before[0]
+        constants.ENABLE_RAY_CLUSTER = before[1]
 
 
 def default_gpus() -> float:

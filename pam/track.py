@@ -30,6 +30,7 @@ from mlflow.tracking import MlflowClient
 from pam import cli, home, intake, ledger, protocols
 from pam.errors import ResultsError
 from pam.files import write_text
+from pam.redact import redact
 from pam.study import Cell
 
 LOG = logging.getLogger(__name__)
@@ -39,12 +40,12 @@ BATCH = 1000  # MLflow's limit of metrics in one call
 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, else a SQLite database under PAM_HOME."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.home() / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow() / 'mlflow.db'}"
 
 
 def ui_hint() -> str:
     """What to do to look at the runs: an address, or a command that works where this environment is not activated."""
-    uri = tracking_uri()
+    uri = redact(tracking_uri())
     beside = Path(sys.executable).with_name("mlflow")
     program = "mlflow" if shutil.which("mlflow") or not beside.exists() else str(beside)
     return uri if uri.startswith("http") else f"{program} ui --backend-store-uri {uri}"
@@ -101,7 +102,7 @@ class Mirror:
             try:
                 task()
             except (MlflowException, OSError) as error:
-                self.behind = f"{tracking_uri()}: {error}".splitlines()[0]
+                self.behind = redact(f"{tracking_uri()}: {error}").splitlines()[0]
                 LOG.warning("MLflow is behind (%s); the next sweep fills it from the ledger", self.behind)
 
 
@@ -120,7 +121,7 @@ class _Runs:
         for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         if tracking_uri().startswith("sqlite:"):
-            (home.home() / "mlflow").mkdir(parents=True, exist_ok=True)
+            home.mlflow().mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(tracking_uri())
         self._experiment = self._find_or_create_experiment()
         for run in _all_runs(self._client, self._experiment):
@@ -135,7 +136,7 @@ class _Runs:
             return found.experiment_id
         artifacts = None
         if tracking_uri().startswith("sqlite:"):
-            artifacts = (home.home() / "mlflow" / "artifacts" / self._experiment_name).as_uri()
+            artifacts = (home.mlflow() / "artifacts" / self._experiment_name).as_uri()
         shown = {
             "mlflow.note.content": f"{self._tags['pam.question']}\n\nData: {self._tags['pam.dataset']}",
             "mlflow.experimentKind": "custom_model_development",  # else the UI opens on its page for language models

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The data's way, top to bottom: a module imports only what stands above it; a package's modules import each other too.
 LAYOUT = (
     "pam.errors",
+    "pam.redact",
     "pam.home",
     "pam.files",
     "pam.cli",
@@ -42,7 +43,6 @@ LAYOUT = (
     "pam.trained",
     "pam.memory",
     "pam.cells",
-    "pam.arm",
     "pam.measure",
     "pam.estimate",
     "pam.disk",
@@ -54,6 +54,7 @@ LAYOUT = (
     "pam.progress",
     "pam.track",
     "pam.fetch",
+    "pam.service",
     "pam.schedule",
     "pam.nodes",
     "pam.preflight",
@@ -81,9 +82,9 @@ LAYOUT = (
     "pam.train.__main__",
     "pam.receptive_fields",
     "pam.prepare",
+    "pam.service.__main__",
     "pam.sweep",
     "pam.predict",
-    "pam.search",
     "pam.report",
     "pam.__main__",
 )

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pam.datasets.dataset import Problem
+from pam.errors import DataError
+
+
+def inside(folder: Path, name: str, told_by: Path) -> Path:
+    """The path of a file that the data set itself names, relative to its folder.
+
+    Raises `DataError` for an absolute path or one with "..": what a data set says must not lead out of it. Links may.
+    """
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name or not relative.parts:
+        raise DataError(f"{told_by}: lists {name!r}; expected paths below {folder}, without '..'")
+    return folder / relative
 
 
 def one(folder: Path, *patterns: str) -> tuple[Path, tuple[Problem, ...]]:

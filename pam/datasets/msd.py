@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pam.datasets.dataset import DATASETS, Case, Dataset, Problem
+from pam.datasets.layout import inside
 from pam.datasets.options import full_name, titled
 from pam.errors import DataError, StudyError
 from pam.study import Recipe
@@ -91,7 +92,8 @@ def find(source: Path) -> list[Case]:
         raise DataError(
             f"{source / 'dataset.json'}: field 'training' is no list of {{image, label}} ({error!r})"
         ) from error
-    return [_case(source / image, source / label) for image, label in pairs]
+    about = source / "dataset.json"
+    return [_case(inside(source, image, about), inside(source, label, about)) for image, label in pairs]
 
 
 def _case(image: Path, label: Path) -> Case:

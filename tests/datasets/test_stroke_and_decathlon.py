@@ -199,6 +199,14 @@ MSD_FAULTS = {
     "background alone": (lambda folder: describe(folder, labels={"0": "background"}), "option 'target'"),
     "no training": (lambda folder: describe(folder, training=None), "'training' is no list"),
     "pairs without label": (lambda folder: describe(folder, training=[{"image": "a"}]), "'training' is no list"),
+    "a path above": (
+        lambda folder: describe(folder, training=[{"image": "../a.nii.gz", "label": "labelsTr/a_1.nii.gz"}]),
+        "lists '../a.nii.gz'; expected paths below",
+    ),
+    "a path from the root": (
+        lambda folder: describe(folder, training=[{"image": "imagesTr/a_1.nii.gz", "label": "/etc/passwd"}]),
+        "lists '/etc/passwd'; expected paths below",
+    ),
     "no image": (lambda folder: (folder / "imagesTr/a_1.nii.gz").unlink(), "a_1.nii.gz: is missing"),
     "two entries": (
         lambda folder: describe(

@@ -1,0 +1,40 @@
+"""A sweep without --address: a Ray of its own, that only this machine can reach."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SCRIPT = """
+import os, psutil, ray
+from pam import schedule
+
+with schedule.cluster(None):
+    ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [socket for process in ours for socket in process.net_connections("inet")]
+    listening = {s.laddr.ip for s in sockets if s.status == "LISTEN"}
+    print(listening, ray.get_runtime_context().gcs_address, os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"))
+"""
+
+
+def test_it_listens_on_loopback_alone_and_takes_no_notice_of_a_head_that_is_up():
+    folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray puts sockets there, whose paths have 107 letters
+    head = Path(folder) / "ray" / "ray_current_cluster"
+    head.parent.mkdir()
+    head.write_text("127.0.0.1:9")  # where `ray start --head` leaves its address
+    environment = {**os.environ, "RAY_TMPDIR": folder}
+    del environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
+    try:
+        words = [sys.executable, "-c", SCRIPT]
+        run = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert run.returncode == 0, run.stderr
+    addresses, gcs, setting = run.stdout.rsplit(" ", 2)
+    assert addresses
+    assert set(addresses.strip("{}").replace("'", "").split(", ")) <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert gcs.startswith("127.0.0.1:")
+    assert gcs != "127.0.0.1:9"
+    assert setting.strip() == "None"

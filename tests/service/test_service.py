@@ -1,0 +1,148 @@
+"""The service as its user meets it: up, jobs from any directory, a report that outlives them, down."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pam import ledger, manifest
+from pam.service import processes, record
+
+STUDY = """
+from pam.study import Study, Variant
+
+STUDY = Study(
+    question="Does the service work?",
+    dataset="phantom",
+    reference=Variant("unet", {"width": 4}),
+    variants=(),
+    folds=2,
+    seeds=1,
+    recipe={"epochs": 2},
+)
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+def pam(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, sys.executable, "-m", *words)
+
+
+def ray(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return pam(folder, "ray.scripts.scripts", *words)
+
+
+@pytest.fixture
+def service(pam_home, tmp_path, monkeypatch):
+    """A service on free ports, with a Ray folder of its own; yields the words that start it."""
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    ray_folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray puts sockets there, whose paths have 107 letters
+    monkeypatch.setenv("RAY_TMPDIR", ray_folder)
+    (tmp_path / "small.py").write_text(STUDY)
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    yield ["up", "--ray-port", ports[0], "--dashboard-port", ports[1], "--mlflow-port", ports[2], "--cpus", "2"]
+    processes.stop([], record.folder())
+    shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def runs(uri: str) -> list:
+    client = MlflowClient(uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [run for run in client.search_runs(experiments, max_results=1000) if "pam.cell" in run.data.tags]
+
+
+def test_a_study_goes_through_the_service_and_its_report_outlives_it(service, tmp_path, pam_home):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    study = str(tmp_path / "small.py")
+
+    up = pam(elsewhere, "pam.service", *service)
+    assert up.returncode == 0, up.stderr
+    known = record.read()
+    assert known is not None
+    mine = [psutil.Process(pid) for pid in processes.marked(record.folder())]
+    listening = {c.laddr.ip for p in mine for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, "the service listens beyond the loopback address"
+    again = pam(elsewhere, "pam.service", *service)
+    assert again.stdout.startswith("up already")
+    assert record.read() == known
+    assert pam(elsewhere, "pam.service", "up").returncode == 2  # with other ports it is another service
+    assert pam(elsewhere, "pam.service", "status").returncode == 0
+
+    # The commands of the README, from any directory, without a variable that says where the service is.
+    job = ray(elsewhere, "job", "submit", "--", "python", "-m", "pam.sweep", study)
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert "2 cells trained" in job.stdout
+    assert all(ledger.has(cell["id"]) for cell in manifest.read("small")["cells"])
+    assert [run.info.status for run in runs(known.mlflow)] == ["FINISHED"] * 2
+    report = pam(elsewhere, "pam.report", study)
+    assert report.returncode == 0, report.stderr
+    assert (elsewhere / "reports" / "small" / "phantom" / "table.md").is_file()
+
+    failing = [study, "--set", "learning_rate=1e30", "--set", "precision=float32"]
+    failed = ray(elsewhere, "job", "submit", "--submission-id", "failing", "--", "python", "-m", "pam.sweep", *failing)
+    assert failed.returncode != 0
+    assert "'failing' failed" in ray(elsewhere, "job", "status", "failing").stdout
+
+    endless = [study, "--set", "epochs=9999"]
+    submit = ("job", "submit", "--no-wait", "--submission-id")
+    ray(elsewhere, *submit, "endless", "--", "python", "-m", "pam.sweep", *endless)
+    wait_for(lambda: any(run.info.status == "RUNNING" for run in runs(known.mlflow)))
+    assert ray(elsewhere, "job", "stop", "endless").returncode == 0
+    assert "'endless' was stopped" in ray(elsewhere, "job", "status", "endless").stdout
+    assert "interrupted" in ray(elsewhere, "job", "logs", "endless").stdout
+    assert all(run.info.status != "RUNNING" for run in runs(known.mlflow)), "the stopped job left a run RUNNING"
+
+    ray(elsewhere, *submit, "more", "--", "python", "-m", "pam.sweep", *endless)
+    wait_for(lambda: any(run.info.status == "RUNNING" for run in runs(known.mlflow)))
+    down = pam(elsewhere, "pam.service", "down")
+    assert re.match("down; 1 running jobs were stopped", down.stdout), down.stdout + down.stderr
+    assert processes.marked(record.folder()) == set()
+    assert pam(elsewhere, "pam.service", "status").returncode == 1
+    assert all(run.info.status != "RUNNING" for run in runs(f"sqlite:///{pam_home / 'mlflow' / 'mlflow.db'}"))
+    shutil.rmtree(elsewhere / "reports")
+    # The newest sweep asked for other cells, none of them finished: the earlier sweep's are asked for again.
+    assert pam(elsewhere, "pam.sweep", study).returncode == 0
+    assert pam(elsewhere, "pam.report", study).returncode == 0
+
+
+def test_a_head_that_was_killed_is_replaced_and_its_remains_are_cleared(service, tmp_path):
+    assert pam(tmp_path, "pam.service", *service).returncode == 0
+    before = record.read()
+    assert before is not None
+    os.kill(before.processes["ray"][0], 9)
+    wait_for(lambda: not before.alive("ray"))
+    assert pam(tmp_path, "pam.service", "status").returncode == 1
+    again = pam(tmp_path, "pam.service", *service)
+    assert again.returncode == 0, again.stderr
+    after = record.read()
+    assert after is not None
+    assert after.processes["mlflow"] == before.processes["mlflow"]
+    assert after.alive("ray")
+    assert pam(tmp_path, "pam.service", "down").returncode == 0
+    assert processes.marked(record.folder()) == set()
+
+
+def wait_for(fact, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.5)
