@@ -36,11 +36,6 @@ def finish(cell_id: str, weights: Mapping[str, torch.Tensor]) -> None:
     state_path(cell_id).unlink(missing_ok=True)
 
 
-def forget(cell_id: str) -> None:
-    """Remove the cell's states, so that it starts anew."""
-    state_path(cell_id).unlink(missing_ok=True)
-
-
 def load(cell_id: str) -> dict[str, Any] | None:
     """The cell's newest state, on the CPU; None where there is none. A damaged file is reported and counts as none."""
     path = state_path(cell_id)
