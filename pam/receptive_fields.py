@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pam import checkpoints, cli, field_report, files, ledger, networks
-from pam.errors import ResultsError, StudyError
+from pam import cli, field_report, files, networks
+from pam.errors import StudyError
 from pam.networks.receptive_field import receptive_fields
+from pam.trained import trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,25 +53,12 @@ def at_initialisation(name: str, *, in_channels: int, width: int, seed: int) -> 
 
 
 def after_training(cell_id: str) -> Subject:
-    """A finished cell's network. Raises `ResultsError` where ledger, weights or the code that was trained are gone."""
-    entry = ledger.read(cell_id)
-    name = entry.cell["network"]
-    if networks.NETWORKS.code(name) != entry.cell.get("code", {}).get(name, ""):
-        raise ResultsError(
-            f"cell {cell_id}: the source of {name} was edited since it was trained; expected the code of then: "
-            "restore it, or run the sweep to train the new one"
-        )
-    path = checkpoints.weights_path(cell_id)
-    if not path.exists():
-        raise ResultsError(f"{path}: no such file; the cell's weights are kept beside its checkpoints: train it again")
-    data = entry.provenance["data"]
-    in_channels = len(data["modalities"])
-    network = networks.build(name, in_channels, **entry.cell["options"])
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    title = (
-        f"{entry.cell['label']}, trained on {data['title']}{' (PHANTOM)' if data['phantom'] else ''}, cell {cell_id}"
-    )
-    return Subject(name=_file_name(f"{name}_{cell_id}"), title=title, network=network, in_channels=in_channels)
+    """A finished cell's network. Raises as `trained`."""
+    found = trained(cell_id)
+    cell, data = found.entry.cell, found.entry.provenance["data"]
+    title = f"{cell['label']}, trained on {data['title']}{' (PHANTOM)' if data['phantom'] else ''}, cell {cell_id}"
+    name = _file_name(f"{cell['network']}_{cell_id}")
+    return Subject(name=name, title=title, network=found.network, in_channels=found.in_channels)
 
 
 def _file_name(network: str) -> str:

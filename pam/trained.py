@@ -22,12 +22,18 @@ class Trained:
 
 
 def trained(cell_id: str) -> Trained:
-    """Raises `ResultsError` where the ledger or the weights lack the cell."""
+    """Raises `ResultsError` where ledger or weights lack the cell, and where the code that was trained was edited."""
     entry = ledger.read(cell_id)
+    name = entry.cell["network"]
+    if networks.NETWORKS.code(name) != entry.cell.get("code", {}).get(name, ""):
+        raise ResultsError(
+            f"cell {cell_id}: the source of {name} was edited since it was trained; expected the code of then: "
+            "restore it, or run the sweep to train the new one"
+        )
     path = checkpoints.weights_path(cell_id)
     if not path.exists():
         raise ResultsError(f"{path}: no such file; the cell's weights are kept beside its checkpoints: train it again")
     in_channels = len(entry.provenance["data"]["modalities"])
-    network = networks.build(entry.cell["network"], in_channels, **entry.cell["options"])
+    network = networks.build(name, in_channels, **entry.cell["options"])
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return Trained(network=network, entry=entry, in_channels=in_channels)

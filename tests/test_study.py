@@ -142,10 +142,10 @@ def test_a_file_without_a_study_is_an_error(tmp_path: Path):
         ("from pam.study import Study\nSTUDY = Study(qestion='?')", r"bad\.py:2: TypeError: .*'qestion'"),
         (
             (
-                "from pam.study import *\nSTUDY = Study(\nquestion='?', dataset='lgg', folds=1,\n"
+                "from pam.study import *\nSTUDY = Study(\nquestion='?', dataset='lgg', folds=0,\n"
                 "reference=Variant('unet'), variants=())"
             ),
-            r"bad\.py:2: the study: 1 folds and 3 seeds; needs",
+            r"bad\.py:2: the study: 0 folds and 3 seeds; needs",
         ),
     ],
 )
