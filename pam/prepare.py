@@ -150,8 +150,8 @@ def _summary(store: Store, seconds: float) -> str:
     left = "".join(f"left out: case {case['case']}: {case['errors'][0]}\n" for case in store.left_out)
     note = f"note: {store.note}\n" if store.note else ""
     float16 = (
-        f"float16 blurs no modality by more than {store.float16_loss:.2%} of its middle half's spread; "
-        f"no value lies more than {store.largest:.0f} standard deviations from the mean\n"
+        f"float16 blurs the middle half of a modality by {store.float16_loss:.3%} of its spread at most; "
+        f"no value lies more than {store.largest:.1f} standard deviations from the mean\n"
     )
     sizes = " × ".join(map(str, store.images.shape[1:]))
     return (

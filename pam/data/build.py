@@ -7,8 +7,9 @@ import json
 import math
 import os
 import shutil
+import zlib
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,67 +19,17 @@ import pandas as pd
 
 from pam.data import columns, resume, scans
 from pam.data.geometry import Crop, centre_crop
-from pam.data.processes import Count, each, each_in_threads
+from pam.data.processes import Count, each
 from pam.data.scale import Scale
 from pam.data.slices import cut, scales
 from pam.data.store import ABOUT, IMAGES, INDEX, MASKS
-from pam.datasets.dataset import Case, Dataset
+from pam.data.survey import PREPARE_VERSION, Place, Plan
+from pam.datasets.dataset import Dataset
 from pam.errors import DataError
 
-# Part of every store's key. Raise it by any change of code that alters what a store holds.
-PREPARE_VERSION = 1
 WORTH_A_PROCESS = 50_000_000  # bytes of a store: less is written sooner than a process starts
 PIXELS_AT_ONCE = 2**18  # of each modality: they stay in a core's cache
-SIZE_MULTIPLE = 8  # every network of the zoo halves its input three times
 CONTENT = ["patient", "case", "slice", "spacing_d", "spacing_h", "spacing_w"]  # the index's part of the content hash
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A case and its place in the store."""
-
-    case: Case
-    source_hash: str
-    shape: tuple[int, int, int]  # d H W of the source
-    first: int  # row of its first slice
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """All that is known of a store before its first voxel is read."""
-
-    dataset: Dataset
-    places: tuple[Place, ...]
-    size: tuple[int, int]
-    left_out: tuple[Case, ...]  # for their errors, by the user's wish
-    key: str
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """n c h w of the images."""
-        return sum(place.shape[0] for place in self.places), len(self.dataset.modalities), *self.size
-
-
-def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], workers: int, progress: Count) -> Plan:
-    """Hash the cases' files and read their shapes. Raises `DataError` for the first bad case."""
-    looked = each_in_threads(partial(_look, dataset), cases, workers, progress)
-    places, first = [], 0
-    for case, (source_hash, shape) in zip(cases, looked, strict=True):
-        places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first))
-        first += shape[0]
-    wanted = dataset.size or [max(place.shape[axis] for place in places) for axis in (1, 2)]
-    height, width = (-(-length // SIZE_MULTIPLE) * SIZE_MULTIPLE for length in wanted)
-    sources = [
-        [place.case.patient, place.case.case, place.source_hash, *filter(None, [place.case.part])] for place in places
-    ]
-    identity = [PREPARE_VERSION, dataset.preparation(), sources, *([case.case] for case in left_out)]
-    return Plan(
-        dataset=dataset,
-        places=tuple(places),
-        size=(height, width),
-        left_out=tuple(left_out),
-        key=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12],
-    )
 
 
 def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
@@ -89,7 +40,7 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
     resume.start(path)
     count, channels, height, width = plan.shape
     needed = count * height * width * (channels * np.dtype(np.float16).itemsize + 1)
-    _check_space(path, needed)
+    _check_space(path, needed - sum(_on_disk(path / name) for name in (IMAGES, MASKS)))
     _allocate(path / IMAGES, plan.shape, np.float16)
     _allocate(path / MASKS, (count, height, width), np.uint8)
     stored = each(
@@ -98,7 +49,7 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
         min(workers, 1 + needed // WORTH_A_PROCESS),
         progress,
     )
-    _check_copies(plan.places, [about["hash"] for _, about in stored])
+    _check_copies(plan, path, [about["crc32"] for _, about in stored])
     index = pd.concat([rows for rows, _ in stored], ignore_index=True)
     index.attrs["left_out"] = _left_out(plan)
     index.to_parquet(path / INDEX)
@@ -135,33 +86,26 @@ def _left_out(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _check_copies(places: Sequence[Place], hashes: Sequence[str]) -> None:
-    """Raise `DataError` if two patients hold one scan: a fold would test what it was trained on."""
-    seen: dict[str, Case] = {}
-    for place, content in zip(places, hashes, strict=True):
-        first = seen.setdefault(content, place.case)
-        if first.patient != place.case.patient:
-            raise DataError(
-                f"{place.case.images[0].parent}: equal to case {first.case} of patient {first.patient}, so that "
-                f"training and test scans would be one; remove the copy, or leave both out with --skip-bad"
-            )
+def _check_copies(plan: Plan, path: Path, checksums: Sequence[Sequence[int]]) -> None:
+    """Raise `DataError` if a modality of two patients is one scan: a fold would test what it was trained on."""
+    images = np.load(path / IMAGES, mmap_mode="r")
+    seen: dict[tuple[int, int], list[Place]] = defaultdict(list)
+    for place, sums in zip(plan.places, checksums, strict=True):
+        for channel, checksum in enumerate(sums):
+            for other in seen[channel, checksum]:
+                if other.case.patient != place.case.patient and _one_scan(images[:, channel], place, other):
+                    raise DataError(
+                        f"{place.case.images[0].parent}: {plan.dataset.modalities[channel]} equal to case "
+                        f"{other.case.case} of patient {other.case.patient}, so that training and test scans would be "
+                        f"one; remove the copy, or leave both out with --skip-bad"
+                    )
+            seen[channel, checksum].append(place)
 
 
-def _look(dataset: Dataset, case: Case) -> tuple[str, tuple[int, int, int]]:
-    """Content hash of the case's files, and its shape."""
-    shape = scans.read_shape(dataset, case)
-    digest = hashlib.sha256()
-    for path in case.files:
-        digest.update(_file_hash(path))
-    digest.update(json.dumps(case.numbers).encode())
-    return digest.hexdigest(), shape
-
-
-def _file_hash(path: Path) -> bytes:
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _one_scan(images: np.ndarray, place: Place, other: Place) -> bool:
+    """Whether a modality (n h w) of two cases is equal; one that is empty within the crop tells nothing."""
+    one, two = (images[case.first : case.first + case.shape[0]] for case in (place, other))
+    return one.shape == two.shape and bool((one != one[0, 0, 0]).any()) and np.array_equal(one, two)
 
 
 def _store_case(
@@ -179,7 +123,7 @@ def _store_case(
     except DataError as error:
         raise DataError(f"{place.case.images[0].parent}: {error}") from error
     crop = centre_crop(place.shape[1:], size)
-    target_pixels, brain_pixels = _write_slices(path, place, scan, scaled, crop)
+    target_pixels, brain_pixels, checksums = _write_slices(path, place, scan, scaled, crop)
     about = {
         "patient": place.case.patient,
         **({"part": place.case.part} if place.case.part else {}),
@@ -192,7 +136,8 @@ def _store_case(
         "target_cut": int(np.count_nonzero(scan.target)) - int(target_pixels.sum()),
         "geometry": scan.geometry and {"header": scan.geometry.header.hex(), "shape": scan.geometry.shape},
         "source_hash": place.source_hash,
-        "largest": [round(how.largest, 1) for how in scaled],
+        "crc32": checksums,
+        "largest": [math.ceil(10 * how.largest) / 10 for how in scaled],
         "loss": [round(how.loss, 7) for how in scaled],
     }
     spacing = scan.spacing_mm or (np.nan,) * 3
@@ -219,10 +164,10 @@ def _store_case(
 
 def _write_slices(
     path: Path, place: Place, scan: scans.Scan, scaled: tuple[Scale, ...], crop: Crop
-) -> tuple[np.ndarray, np.ndarray]:
-    """Write a case's slices to their place, some at a time; target and brain pixels of each."""
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Write a case's slices to their place, some at a time; target and brain pixels of each, CRC-32 per modality."""
     at_once = max(1, PIXELS_AT_ONCE // math.prod(crop.size))
-    target_pixels, brain_pixels = [], []
+    target_pixels, brain_pixels, checksums = [], [], [0] * len(scaled)
     with (
         resume.rows_of(path / IMAGES, place.first, "r+b") as (images, _),
         resume.rows_of(path / MASKS, place.first, "r+b") as (masks, _),
@@ -233,7 +178,9 @@ def _write_slices(
             masks.write(slices.masks.data)
             target_pixels.append(slices.masks.sum((1, 2), dtype=np.int64))
             brain_pixels.append(slices.brain_pixels)
-    return np.concatenate(target_pixels), np.concatenate(brain_pixels)
+            for image in slices.images:
+                checksums = [zlib.crc32(plane, so_far) for plane, so_far in zip(image, checksums, strict=True)]
+    return np.concatenate(target_pixels), np.concatenate(brain_pixels), checksums
 
 
 def _content_hash(plan: Plan, index: pd.DataFrame, cases: list[str]) -> str:
@@ -249,6 +196,11 @@ def _check_space(path: Path, needed: int) -> None:
         raise DataError(
             f"{path.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; set PAM_HOME to a larger disk"
         )
+
+
+def _on_disk(path: Path) -> int:
+    """Bytes of the disk that a file takes: what an earlier, killed build has written is not needed again."""
+    return path.stat().st_blocks * 512 if path.exists() else 0
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:

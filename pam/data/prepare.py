@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from pam.data import store as stores
-from pam.data.build import build, survey
+from pam.data.build import build
 from pam.data.check import check
 from pam.data.processes import exclusive, usable_cores
 from pam.data.store import Store
+from pam.data.survey import survey
 from pam.datasets.dataset import Dataset
 from pam.errors import DataError
 

@@ -60,8 +60,10 @@ def scale(voxels: np.ndarray, name: str, *, zero_outside: bool) -> Scale:
                 f"modality {name} is {value} everywhere; expected a scan, restore the file or remove the case"
             )
     deviation = math.sqrt(variance)
-    if not np.finfo(np.float32).tiny < deviation < np.finfo(np.float32).max:
+    if not float(np.finfo(np.float32).tiny) < deviation < float(np.finfo(np.float32).max):
         raise DataError(f"modality {name} has a standard deviation of {deviation:.3g}; is the file damaged?")
+    if zero_outside and low == 0 and mean > high - mean:
+        low = flat[flat != 0].min().item()
     settings: dict[str, Any] = {
         "mean": mean,
         "deviation": deviation,

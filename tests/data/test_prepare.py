@@ -104,6 +104,37 @@ def test_a_prediction_goes_back_into_its_source(source: Path, dataset: Dataset, 
         assert np.array_equal(np.asarray(back.dataobj), np.asarray(original.dataobj) == 4)
 
 
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL", "IRP", "ASR"])
+def test_an_oblique_anisotropic_source_gets_its_target_back_to_the_bit(
+    source: Path, dataset: Dataset, tmp_path: Path, codes: str
+):
+    """Spacing 0.9 × 1.1 × 4.5 mm, turned by 12° about each axis, then stored in another orientation."""
+    turn = np.eye(3)
+    for axis in range(3):
+        about = np.eye(3)
+        others = np.ix_([(axis + 1) % 3, (axis + 2) % 3], [(axis + 1) % 3, (axis + 2) % 3])
+        about[others] = [[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]]
+        turn = turn @ about
+    affine = nib.affines.from_matvec(turn @ np.diag([0.9, 1.1, 4.5]), (-31.7, 12.3, 101.9))
+    for path in source.rglob("*.nii.gz"):
+        image = nib.Nifti1Image(np.asarray(nib.load(path).dataobj), affine)
+        wanted = nib.orientations.axcodes2ornt(codes)
+        moved = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(affine), wanted))
+        moved.to_filename(path)
+    store = prepare(replace(dataset, size=(24, 32)), source)
+    assert store.index[["spacing_d", "spacing_h", "spacing_w"]].to_numpy() == pytest.approx(
+        np.array([[4.5, 1.1, 0.9]] * 15), rel=1e-5
+    )
+    case = "Brats18_PHANTOM_002_1"
+    original = nib.load(case_file(source, 2, "_seg"))
+    assert nib.aff2axcodes(original.affine) == tuple(codes)
+    restore(store, case, store.masks[store.rows(case)]).to_filename(tmp_path / "back.nii.gz")
+    back = nib.load(tmp_path / "back.nii.gz")
+    assert np.array_equal(back.affine, nib.load(case_file(source, 2, "_t1")).affine)
+    assert back.shape == original.shape
+    assert np.array_equal(np.asarray(back.dataobj), np.asarray(original.dataobj) == 4)
+
+
 def test_a_mask_of_another_shape_or_case_is_not_restored(source: Path, dataset: Dataset):
     store = prepare(dataset, source)
     with pytest.raises(DataError, match=r"expected \(5, 16, 32\)"):
@@ -356,3 +387,17 @@ def test_too_little_space_is_told_before_work(
     with pytest.raises(DataError, match=r"needed, 0\.0 GB free; set PAM_HOME"):
         prepare(dataset, source)
     assert left_behind(pam_home) == []
+
+
+def test_what_a_killed_build_has_written_is_not_asked_for_again(
+    source: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    interrupt(dataset, source, after=2)  # two of three cases are on the disk
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 60_000))
+    assert len(prepare(dataset, source, workers=1).cases) == 3
+
+
+def test_the_loss_by_float16_is_told(source: Path, dataset: Dataset):
+    store = prepare(dataset, source)
+    assert 0 < store.float16_loss < 0.001
+    assert np.abs(store.images).max() <= store.largest < 20

@@ -1,0 +1,144 @@
+"""Feeding batches of 50 slices of 4×160×160 from a slice store, against a torch Dataset that opens a file per slice.
+
+    python tests/benchmarks/feeding.py [--slices 600] [--pairs 7] [--threads 1]
+
+Three kinds of file per slice, each read by a `Dataset` and stacked by torch's `DataLoader`, shuffled, without workers
+(workers would spread the same work over more cores): NIfTI as the data comes (`.nii.gz`, one per modality and mask),
+a compressed array (`np.savez_compressed`) and a plain one (`np.save`, float32). Both ways deliver float32 images and
+targets, from files in the page cache. A pass of the Dataset is timed on some batches, a pass of the store on all; the
+ratio is taken pair by pair and its median is quoted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pam.data.batches import Batches
+from pam.datasets.phantom import make_patient
+
+BATCH, CHANNELS, SIDE = 50, 4, 160
+DEPTH = 24  # slices of a phantom patient
+Read = Callable[[Path], tuple[np.ndarray, np.ndarray]]
+
+
+def write_nifti(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
+    for name, pixels in (*zip("0123", image, strict=True), ("mask", mask)):
+        nib.Nifti1Image(pixels, np.eye(4)).to_filename(f"{path}_{name}.nii.gz")
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = [nib.load(f"{path}_{number}.nii.gz").get_fdata(dtype=np.float32) for number in range(CHANNELS)]
+    return np.stack(image), nib.load(f"{path}_mask.nii.gz").get_fdata(dtype=np.float32)[None]
+
+
+def write_compressed(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
+    np.savez_compressed(path.with_suffix(".npz"), image=image, mask=mask)
+
+
+def read_compressed(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path.with_suffix(".npz")) as arrays:
+        return arrays["image"], arrays["mask"][None].astype(np.float32)
+
+
+def write_plain(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
+    np.save(path.with_suffix(".npy"), np.concatenate([image, mask[None].astype(np.float32)]))
+
+
+def read_plain(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    both = np.load(path.with_suffix(".npy"))
+    return both[:CHANNELS], both[CHANNELS:]
+
+
+class Files(Dataset[tuple[Tensor, Tensor]]):
+    """What a researcher's script does."""
+
+    def __init__(self, paths: list[Path], read: Read) -> None:
+        self.paths, self.read = paths, read
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        image, mask = self.read(self.paths[number])
+        return torch.from_numpy(image), torch.from_numpy(mask)
+
+
+def slices(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised images (n c h w float16) and masks (n h w uint8) of phantom patients."""
+    images, masks = [], []
+    for number in range(-(-count // DEPTH)):
+        image, labels = make_patient(np.random.default_rng(number), (DEPTH, SIDE, SIDE))
+        images.append(((image - 300) / 200).transpose(1, 0, 2, 3).astype(np.float16))
+        masks.append((labels == 4).astype(np.uint8))
+    return np.concatenate(images)[:count], np.concatenate(masks)[:count]
+
+
+def seconds_per_batch(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> tuple[float, float]:
+    """Of the clock and of the processor. The first batch, which opens things, does not count."""
+    iterator = iter(batches)
+    next(iterator)
+    clock, processor = time.perf_counter(), time.process_time()
+    done = 0
+    for image, mask in islice(iterator, count):
+        assert image.shape[1:] == (CHANNELS, SIDE, SIDE) and mask.shape[1] == 1 and image.dtype == torch.float32
+        done += 1
+    return (time.perf_counter() - clock) / done, (time.process_time() - processor) / done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option, default in (("slices", 600), ("pairs", 7), ("threads", 1)):
+        parser.add_argument(f"--{option}", type=int, default=default)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {arguments.threads} thread(s), ", end="")
+    print(f"{os.cpu_count()} cores, {platform.machine()}; {arguments.slices} slices, float32 {CHANNELS}×{SIDE}×{SIDE}")
+    with tempfile.TemporaryDirectory() as folder:
+        images, masks = slices(arguments.slices)
+        np.save(f"{folder}/images.npy", images)
+        np.save(f"{folder}/masks.npy", masks)
+        store = Batches(
+            np.load(f"{folder}/images.npy", mmap_mode="r"),
+            np.load(f"{folder}/masks.npy", mmap_mode="r"),
+            np.arange(len(masks)),
+            batch_size=BATCH,
+            augment=(),
+            generator=torch.Generator().manual_seed(0),
+            device=torch.device("cpu"),
+        )
+        seconds_per_batch(store, len(store))
+        kinds: dict[str, tuple[Callable[[Path, np.ndarray, np.ndarray], None], Read, int]] = {
+            ".nii.gz per modality": (write_nifti, read_nifti, 2),
+            ".npz, compressed": (write_compressed, read_compressed, 3),
+            ".npy, plain float32": (write_plain, read_plain, 10),
+        }
+        for name, (write, read, count) in kinds.items():
+            paths = [Path(folder) / f"slice_{number}" for number in range(len(masks))]
+            for path, image, mask in zip(paths, images.astype(np.float32), masks, strict=True):
+                write(path, image, mask)
+            files = DataLoader(Files(paths, read), batch_size=BATCH, shuffle=True)
+            pairs = [
+                (seconds_per_batch(files, count), seconds_per_batch(store, len(store))) for _ in range(arguments.pairs)
+            ]
+            for kind, which in (("clock", 0), ("processor", 1)):
+                plain, ours = (1000 * statistics.median(pair[way][which] for pair in pairs) for way in (0, 1))
+                ratio = statistics.median(pair[0][which] / pair[1][which] for pair in pairs)
+                print(f"{name:<21} {kind:<10} {plain:8.1f} ms a batch, store {ours:6.1f} ms: {ratio:6.1f} ×")
+
+
+if __name__ == "__main__":
+    main()
