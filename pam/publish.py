@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam import claims, comparison, home, manifest, published, render, results, sheets, study, trace
+from pam import claims, comparison, home, html_report, manifest, published, render, results, sheets, study, trace
 from pam import verdicts as claim_table
 from pam.claims import Verdict
 from pam.errors import ResultsError
@@ -22,7 +22,8 @@ WHERE = (
     "[provenance.json](provenance.json) leads from each number to its rows, cells, commits, data and MLflow runs; "
     "[cells.csv](cells.csv) has a line per cell. [tables](tables) holds the tables as Markdown, CSV, LaTeX and HTML."
 )
-OF_PATIENTS = every.OF_PATIENTS  # names of files, without their endings
+HTML = "report.html"
+OF_PATIENTS = (*every.OF_PATIENTS, HTML.partition(".")[0])  # names of files, without their endings
 OUT_OF_GIT = "\n".join(
     [
         "# These show parts of patients' images. The rest of a report is numbers and curves, and may be committed.",
@@ -86,6 +87,9 @@ def files(found: Results) -> dict[str, bytes]:
         for kind, rendered in render.FORMATS.items():
             made[f"tables/{sheet.name}.{kind}"] = rendered(sheet, table).encode()
     made["cells.csv"] = trace.comma_separated(cells).encode()
+    made[HTML] = html_report.page(
+        found, sheets=tables, verdicts=_verdicts(found), figures=figures, evidence=evidence, cells=cells
+    ).encode()
     if not table.phantom:
         made[".gitignore"] = OUT_OF_GIT.encode()
     made["provenance.json"] = trace.document(found, tables, cells).encode()
@@ -142,7 +146,8 @@ def _page(found: Results, tables: Sequence[Sheet], images: Mapping[str, bytes]) 
         *(render.section(sheet, common).rstrip() for sheet in tables),
         "## Figures",
         *(f"![{name.partition('.')[0]}]({name})" for name in images if name.endswith(".png") and name not in hidden),
-        *([f"Not in version control, for they show patients' images: {', '.join(hidden)}."] if hidden else []),
+        f"All of this, with each case to look at, is in {HTML}, one file that needs no network"
+        + (f" (not in version control, like {', '.join(hidden)}: they show patients' images)." if hidden else "."),
         "## Where each number comes from",
         WHERE,
     ]

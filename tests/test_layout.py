@@ -75,6 +75,8 @@ LAYOUT = (
     "pam.render",
     "pam.trace",
     "pam.figures",
+    "pam.explorer",
+    "pam.html_report",
     "pam.publish",
     "pam.verify",
     "pam.field_report",

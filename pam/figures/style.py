@@ -21,7 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 REFERENCE = "#555555"
 ALARM = "#A00000"
 WIDTH = 4.8  # inches: the text width of a BMVC page, so that fonts keep their size in print
-LETTERS = 112  # of the foot's font in a line of that width
+LETTERS = 106  # of the foot's font in a line of that width
 PHANTOM = "PHANTOM data: the numbers say nothing about patients."
 STYLE: dict[Any, Any] = {
     "font.size": 7,

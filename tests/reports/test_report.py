@@ -24,7 +24,7 @@ STUDY = Study(
 )
 """
 FIGURES = ("figure7", "differences", "ranks", "attention", "overlays", "mistakes", "loss")
-FILES = {".gitignore", "README.md", "cells.csv", "provenance.json"}
+FILES = {".gitignore", "README.md", "report.html", "cells.csv", "provenance.json"}
 FILES |= {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg", "pdf")}
 TABLES = ("claims", "paper", "patient", "brats", "ranking")
 SCORES = ("iou", "dice", "hd95", "fn_rate")
