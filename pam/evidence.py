@@ -106,7 +106,7 @@ def chosen_by(what: str, cases: int) -> str:
 
 
 def changed(evidence: Evidence, better: str, other: str) -> pd.DataFrame:
-    """Pixels over all test slices of each case: `fixed` by a row, `broken` by it, and wrong in `both`; by case.
+    """Pixels over all slices of each case: `fixed` by a row, `broken` by it, and wrong in `both`; by case.
 
     Where two masks differ, exactly one of them is wrong; so their exclusive or and the stored counts of errors tell all
     three without the target. Cases that were not tested by both are left out.
@@ -116,13 +116,12 @@ def changed(evidence: Evidence, better: str, other: str) -> pd.DataFrame:
         ids = evidence.cells.id[evidence.cells.label == label]
         kept = [part for part in (ledger.evidence(cell, "predictions") for cell in ids) if part is not None]
         masks[label] = pd.concat(kept).astype({"case": str}).set_index(["case", "slice"])["mask"]
-        scored = ledger.read_many(ids, "slices", ["case", "slice", "fp", "fn"]).astype({"case": str})
-        wrong[label] = scored.set_index(["case", "slice"])[["fp", "fn"]].sum(axis=1)
+        scored = ledger.read_many(ids, "cases", ["case", "fp", "fn"]).astype({"case": str})
+        wrong[label] = scored.set_index("case")[["fp", "fn"]].sum(axis=1)
     pairs = pd.DataFrame({"a": masks[better], "b": masks[other]}).dropna()
     differ = [_differing(a, b) for a, b in zip(pairs.a, pairs.b, strict=True)]
-    found = pd.DataFrame({"differ": np.array(differ, np.int64)}, index=pairs.index)
-    found["a"], found["b"] = wrong[better].reindex(pairs.index), wrong[other].reindex(pairs.index)
-    by_case = found.groupby("case").sum()
+    by_case = pd.DataFrame({"differ": np.array(differ, np.int64)}, index=pairs.index).groupby("case").sum()
+    by_case["a"], by_case["b"] = wrong[better].reindex(by_case.index), wrong[other].reindex(by_case.index)
     return pd.DataFrame(
         {
             "fixed": (by_case.differ + by_case.b - by_case.a) // 2,

@@ -47,7 +47,7 @@ def draw(evidence: Evidence, found: Results) -> dict[str, bytes]:
         chosen_by("the net gain (pixels fixed − broken in all its slices)", len(pixels)),
         SHOWN,
         "Below: every case by its net gain.",
-        f"All test slices: {total.fixed:,} px fixed, {total.broken:,} broken, {total.both:,} wrong in both.",
+        f"All slices: {total.fixed:,} px fixed, {total.broken:,} broken, {total.both:,} wrong in both.",
     ]
     key = (("fixed", FIXED), ("newly broken", BROKEN), ("wrong in both", BOTH))
     return drawn(found.table, 2 * TILE + 2.0, f"{found.table.heading}:\n{better} against {other}", foot, fill, key=key)
