@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from pam import ledger, render
 from pam.claims import Verdict
@@ -48,7 +47,7 @@ def page(
         gaps=gaps(table),
         origin=origin(table),
         verdicts=verdicts,
-        tables=[(sheet, Markup(render.fragment(sheet, table))) for sheet in sheets],  # escapes itself
+        tables=[render.fragment(sheet, table) for sheet in sheets],  # HTML, which has escaped what it is told
         figures=[(name, CAPTIONS.get(name, name), _smallest(images)) for name, images in figures.items()],
         explorer=explore(evidence),
         shown=SHOWN,
