@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -31,6 +32,9 @@ def guarded(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
         for line in error.lines if isinstance(error, PamErrors) else [str(error)]:
             print(f"error: {' '.join(line.split())}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:  # whoever reads the output has seen enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tells so as it ends
+        return 0
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
+from pam.data.split_choice import CHOICES
 from pam.errors import StudyError
 from pam.results import Results
 from pam.sheet import Column, Value
@@ -28,6 +29,7 @@ MEANING = (
     "directions, as here; FP is published as a bound."
 )
 PATIENTS = {"brats2018": 210}  # the high-grade cases of the training set
+SPLITS = {"brats2018": "folds", "isles2018": "ratio", "cityscapes": "fixed"}  # see `pam.data.split_choice`
 TRAINING = {"brats2018": "BRATS", "isles2018": "ISLES", "cityscapes": "CityScapes"}
 FIELDS = {  # column → its mean and deviation in the published tables, and the heading
     "iou": ("iou_mean", "iou_std", "IoU (%), published"),
@@ -71,7 +73,7 @@ def beside(results: Results) -> Published:
     tables = " and ".join(name.rpartition("table")[2] for name in names)
     notes = [f"{SOURCE}, Table {tables}. What differs from it:"]
     for dataset in datasets:
-        notes += [*_data(results, dataset), *_recipe(results, dataset)]
+        notes += [*_data(results, dataset), *_recipe(results, dataset), *_split(results, dataset)]
     notes += [SPREAD, LEFT_OUT, MEANING, *_folds(results), *_sizes(results, rows)]
     return Published(rows=rows, notes=tuple(notes))
 
@@ -121,6 +123,11 @@ def _recipe(results: Results, dataset: str) -> list[str]:
         if used != [float(paper[key])]:
             found.append(f"{key} {' and '.join(f'{value:g}' for value in used)} instead of {paper[key]}")
     return [f"Recipe: {'; '.join(found)}."] if found else []
+
+
+def _split(results: Results, dataset: str) -> list[str]:
+    used, published = results.manifest.get("split", {}).get("kind", "folds"), SPLITS.get(dataset)
+    return [f"Split: {CHOICES[used]} instead of {CHOICES[published]}."] if published and used != published else []
 
 
 def _folds(results: Results) -> list[str]:

@@ -18,7 +18,7 @@ from pam.plan import apply_settings, check, plan, split_of, splits_of
 from pam.study import Cell, Study
 
 # The demo's smaller study: enough folds for error bars, small enough to wait for.
-DEMO_DATASET, DEMO_FOLDS, DEMO_SEEDS = "phantom", 3, 1
+DEMO_FOLDS, DEMO_SEEDS = 3, 1
 DEMO_SETTINGS = {"width": 8}
 
 
@@ -56,7 +56,8 @@ def resolve(request: Request) -> Asked:
     """The cells asked for, bound to prepared data. Raises `PamError` for anything that does not exist."""
     study, settings = request.study, dict(request.settings)
     if request.demo:
-        study = replace(study, dataset=DEMO_DATASET, folds=DEMO_FOLDS, seeds=DEMO_SEEDS)
+        stand_in = DATASETS.build(study.dataset).stand_in
+        study = replace(study, dataset=stand_in, folds=DEMO_FOLDS, seeds=DEMO_SEEDS)
         settings = DEMO_SETTINGS | settings
     if request.dataset:
         study = replace(study, dataset=request.dataset)

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from pam import cli, request, study
+from pam.data.split_choice import IN_FOLDS
+from pam.datasets import DATASETS
 from pam.driver import Outcome, Placement, sweep
 from pam.rehearsal import rehearse
+from pam.study import Study
 from pam.track import ui_hint
 
 
@@ -16,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     if arguments.list:
         for name in study.names():
-            print(f"{name}: {study.load(name).question}")
+            print(_describe(study.load(name)))
         return 0
     placement = Placement(address=arguments.address, cpus=arguments.cpus, gpus=arguments.gpus)
     if arguments.dry_run:
@@ -25,6 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcome = sweep(request.of(arguments), placement)
     print(_summary(outcome))
     return 1 if outcome.failed else cli.INTERRUPTED if outcome.interrupted else 0
+
+
+def _describe(declared: Study) -> str:
+    split = declared.split or DATASETS.build(declared.dataset).split
+    splits = f"{declared.folds} {split}" if split in IN_FOLDS else f"split {split}"
+    counts = f"{len(declared.rows)} rows × {splits} × {declared.seeds} seeds"
+    claims = ", ".join(claim.id for claim in declared.claims) or "none"
+    return f"{declared.name}: {declared.question}\n  {declared.dataset}: {counts}; claims: {claims}"
 
 
 def _summary(outcome: Outcome) -> str:
@@ -50,7 +61,7 @@ def _tell(words: str) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m pam.sweep", description="Train what is missing of a study.")
     request.add_arguments(parser)
-    parser.add_argument("--list", action="store_true", help="print the studies and their questions")
+    parser.add_argument("--list", action="store_true", help="print the studies: question, size and claims")
     parser.add_argument("--dry-run", action="store_true", help="measure what it would take, and train nothing")
     parser.add_argument("--address", help="the Ray cluster's address (default: RAY_ADDRESS, else this machine)")
     parser.add_argument("--cpus", type=int, default=1, help="CPUs per cell (default: 1)")

@@ -1,12 +1,14 @@
 """The studies that come with the project: each can be planned, on its own kind of data and on any other."""
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pam import study
+from pam import study, sweep
 from pam.data.prepare import prepare
 from pam.data.store import Store
 from pam.datasets import DATASETS
@@ -62,3 +64,25 @@ def test_a_papers_table_is_whole_in_its_study(name: str, table: str) -> None:
 def test_every_claim_of_the_paper_that_a_sweep_can_test_is_declared() -> None:
     declared = {claim.id for name in NAMES for claim in study.load(name).claims}
     assert {f"C{number}" for number in range(1, 13)} - {"C10"} <= declared  # C13 is about receptive fields
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_studys_demo_has_a_phantom_in_the_layout_of_its_data(name: str) -> None:
+    dataset = DATASETS.build(study.load(name).dataset)
+    stand_in = DATASETS.build(dataset.stand_in)
+    assert stand_in.phantom
+    assert len(stand_in.modalities) == len(dataset.modalities)
+    assert stand_in.reader == dataset.reader
+
+
+def test_the_list_shows_question_size_and_claims(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.main(["--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "isles_attention: Does attention to mistakes beat" in shown
+    assert "  isles2018: 5 rows × 5 folds × 3 seeds; claims: C6, C7\n" in shown
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m pam.sweep --list | head -1"
+    run = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")

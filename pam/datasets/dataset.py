@@ -67,6 +67,7 @@ class Dataset:
     resampled: tuple[str, ...] = ()  # modalities that lie on a grid of their own and are brought to the target's
     resolve: Callable[[Dataset, Path], Dataset] | None = None  # where the source folder tells modalities and labels
     note: str = ""  # what a reader of results must know of the source
+    stand_in: str = "phantom"  # the phantom that a demo uses in its stead
     shown: str = ""  # the modality in which figures show a slice; "": the last
     of_the_source: tuple[str, ...] = ()  # options that tell where something lies, not what is asked for
 

@@ -44,6 +44,7 @@ def describe_2018(name: str, title: str, *, patients: str = "", **changes: objec
         "reader": "nifti",
         "find": partial(find_2018, Path(patients).absolute() if patients else None),
         "note": "" if patients else UNGROUPED,
+        "stand_in": "phantom_isles",
         "of_the_source": ("patients",),
     }
     return Dataset(**{**description, **changes})  # type: ignore[arg-type]
@@ -100,6 +101,7 @@ def isles2022(*, flair: Literal["leave_out", "resample"] = "leave_out") -> Datas
         find=partial(find_2022, modalities),
         resampled=modalities[2:],
         shown="DWI",
+        stand_in="phantom_isles",
     )
 
 
