@@ -186,9 +186,10 @@ def test_the_order_in_the_ledger_and_manifest_changes_no_byte(swept) -> None:
     first = publish.files(results.collect(manifest, declared))
     for cell in manifest["cells"]:
         entry = ledger.read(cell["id"])
+        evidence = {name: ledger.evidence(cell["id"], name) for name in ledger.EVIDENCE}
         ledger.remove(cell["id"])
         shuffled = {name: getattr(entry, name).sample(frac=1, random_state=rng) for name in ("slices", "cases")}
-        ledger.write(replace(entry, **shuffled))
+        ledger.write(replace(entry, **shuffled, **evidence))
     rng.shuffle(manifest["cells"])
     assert publish.files(results.collect(manifest, declared)) == first
 
