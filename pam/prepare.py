@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pam import cli
+from pam import cli, data_report
 from pam.data import store as stores
 from pam.data.check import check
 from pam.data.prepare import Progress as Progressed
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=f"{what} cases", completed=done, total=total)
 
-        lines = (_check if arguments.check else _prepare)(dataset, arguments, progress, console.print)
+        act = _check if arguments.check else _show if arguments.show else _prepare
+        lines = act(dataset, arguments, progress, console.print)
     console.print(lines)
     return 0
 
@@ -69,6 +70,15 @@ def _prepare(dataset: Dataset, arguments: argparse.Namespace, progress: Progress
         skip_bad=arguments.skip_bad,
     )
     return _summary(store, time.perf_counter() - start)
+
+
+def _show(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce) -> str:
+    """Prepare the data set if a source is given, or if it is a phantom, and make its page."""
+    if arguments.source is not None or dataset.phantom:
+        announce(_prepare(dataset, arguments, progress, announce))
+    store = stores.find(dataset.name)
+    written = data_report.write(store, (arguments.out or stores.folder(dataset.name)).absolute(), arguments.split)
+    return "\n".join(f"written: {path}" for path in written)
 
 
 def _check(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce) -> str:
@@ -105,6 +115,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--source", type=Path, metavar="DIR", help="the folder of its files; a phantom needs none")
     parser.add_argument("--list", action="store_true", help="list the data sets and what each expects")
     parser.add_argument("--check", action="store_true", help="list all problems of all cases; prepare nothing")
+    parser.add_argument("--show", action="store_true", help="make a page of the prepared data, to look at")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where --show writes (default: beside the store)")
+    parser.add_argument("--split", metavar="CHOICE", help="the one split that --show shows, such as nnunet=FILE")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="where --check writes its table")
     parser.add_argument("--skip-bad", action="store_true", help="check first, and leave out the cases with errors")
     parser.add_argument("--workers", type=_count, metavar="N", help="processes (default: one per usable core)")
