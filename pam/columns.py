@@ -11,7 +11,7 @@ from pam.results import Results
 from pam.sheet import Column, Value, number
 from pam.tables import Row
 
-COUNTS = {"both": "Both", "miss": "Misses", "false_alarm": "False alarms", "both_empty": "Both empty"}
+COUNTS = "Both / miss / alarm / empty"  # in the order of `STATES`
 
 
 def costs_of(rows: tuple[Row, ...]) -> dict[str, Column]:
@@ -66,19 +66,19 @@ def found_column(results: Results, protocol: str) -> Column:
     return Column(heading="n", values=texts, fields=fields)
 
 
-def count_columns(results: Results, protocol: str) -> list[Column]:
-    rows = results.table.rows
+def count_column(results: Results, protocol: str) -> Column:
+    """How many units are in each state of `pam.metrics.STATES`; all but the first are those that scores may lack."""
     unit = "slices" if protocol == "paper" else "patients"
-    columns = []
-    for state in STATES:
-        if protocol == "paper":
-            counts = {row.label: row.slices[state] for row in rows}
-        else:
-            counts = {row.label: results.scores[protocol].states_of(row.label)[state] for row in rows}
-        values = {
-            row.label: Value(text=str(counts[row.label]) if row.cells else "missing", number=counts[row.label])
-            for row in rows
-        }
-        fields = {label: {f"{unit}_{state}": count} for label, count in counts.items()}
-        columns.append(Column(heading=COUNTS[state], values=values, fields=fields))
-    return columns
+    counts = {
+        row.label: row.slices if protocol == "paper" else results.scores[protocol].states_of(row.label)
+        for row in results.table.rows
+    }
+    values = {
+        row.label: Value(
+            text=" / ".join(str(counts[row.label][state]) for state in STATES) if row.cells else "missing",
+            number=counts[row.label]["both"],
+        )
+        for row in results.table.rows
+    }
+    fields = {label: {f"{unit}_{state}": found[state] for state in STATES} for label, found in counts.items()}
+    return Column(heading=COUNTS, values=values, fields=fields)

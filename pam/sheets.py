@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from pam.columns import costs_of, count_columns, found_column
+from pam.columns import costs_of, count_column, found_column
 from pam.measures import MEASURES, Measure
 from pam.paired import PatientScores
 from pam.published import Published
@@ -26,12 +26,12 @@ COSTS_TOLD = (
 )
 PAPER = (
     "Protocol: paper. Unit: the slice. Scores: mean over those test slices of a cell in which prediction and target "
-    "are both non-empty (Both); then mean ± SD over the row's cells, which are fold × seed (SD with n − 1; – for "
-    "one cell). Slices in which a mask is empty are left out of these means and counted: Misses (prediction empty), "
-    "False alarms (target empty), Both empty. Counts are sums over the cells. IoU: mean of foreground and "
-    "background IoU. HD95: 95th percentile of the pooled surface distances (MedPy's definition), in pixels. FP/N "
-    "and FN/P: per cent of the target's negative and positive pixels. n: cells found/expected. Differences: over "
-    "folds, by Nadeau and Bengio's corrected t. "
+    "are both non-empty (Both); then mean ± SD over the row's cells, which are fold × seed (SD with n − 1; – for one "
+    "cell). Slices in which a mask is empty are left out of these means and counted: a miss (prediction empty), a "
+    "false alarm (target empty), or both empty. Counts are sums over the cells. "
+    "IoU: mean of foreground and background IoU. HD95: 95th percentile of the pooled surface distances (MedPy's "
+    "definition), in pixels. FP/N and FN/P: per cent of the target's negative and positive pixels. n: cells "
+    "found/expected. Differences: over folds, by Nadeau and Bengio's corrected t. "
 )
 PATIENT = (
     "Unit: the patient, in 3-D, each once, seeds averaged within. Scores: mean over patients (95 % interval: the wider "
@@ -193,7 +193,8 @@ def _assembled(results: Results, protocol: str, unit: str, scores: Mapping[str, 
     rows = results.table.rows
     labels = [row.label for row in rows]
     costs = costs_of(results.table.rows)
-    wanted = results.study.columns or (*scores, *costs)
+    known = [name for name, column in costs.items() if any(value.text != "–" for value in column.values.values())]
+    wanted = results.study.columns or (*scores, *known)
     columns = []
     for name in wanted:
         if name in scores or name in costs:
@@ -201,7 +202,7 @@ def _assembled(results: Results, protocol: str, unit: str, scores: Mapping[str, 
             beside = published.column(name, labels)
             if beside is not None and (protocol == "paper" or name in costs):
                 columns.append(Column(heading=beside.heading, values=beside.values, fields=beside.fields))
-    columns += [found_column(results, protocol), *count_columns(results, protocol)]
+    columns += [found_column(results, protocol), count_column(results, protocol)]
     names = {row.label: Value(text=row.label + (f" {GAP}" if row.missing else "")) for row in rows}
     every = [*scores.values(), *costs.values(), *columns]  # the CSV holds what the study leaves out, too
     records = []
