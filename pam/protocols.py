@@ -73,7 +73,7 @@ def brats(cases: pd.DataFrame) -> pd.DataFrame:
     """
     distance = cases.hd95_mm.where(cases.state == "both", BRATS_PENALTY_MM)
     scores = _per_patient(cases, distance)[["dice", "hd95_mm"]]
-    empty = cases.groupby(["cell_id", "patient"], observed=True).state.agg(lambda states: set(states) == {"both_empty"})
+    empty = (cases.state == "both_empty").groupby([cases.cell_id, cases.patient], observed=True).all()
     return scores.assign(dice=scores.dice.mask(empty, 1.0), hd95_mm=scores.hd95_mm.mask(empty, 0.0))
 
 

@@ -65,19 +65,20 @@ def collect(name_or_path: str, dataset: str | None) -> Results:
 
 def make(found: Results) -> Report:
     """The report of these results."""
-    table, made = found.table, files(found)
+    tables = _sheets(found)
+    table, made = found.table, _files(found, tables)
     of_patients = frozenset() if table.phantom else frozenset(filter(_shows_patients, made))
-    return Report(study=table.study, dataset=table.dataset, text=_text(found), files=made, of_patients=of_patients)
+    text = _text(found, tables)
+    return Report(study=table.study, dataset=table.dataset, text=text, files=made, of_patients=of_patients)
 
 
 def _shows_patients(name: str) -> bool:
     return name.partition(".")[0] in OF_PATIENTS
 
 
-def files(found: Results) -> dict[str, bytes]:
+def _files(found: Results, tables: Sequence[Sheet]) -> dict[str, bytes]:
     """The report's files by path. The same results give the same bytes, whatever the order in which they are read."""
     table = found.table
-    tables = _sheets(found)
     evidence = gather(found.cells, table.data_hash)
     figures = every.draw(found, evidence)
     images = {f"{name}.{kind}": image for name, kinds in figures.items() for kind, image in kinds.items()}
@@ -96,13 +97,12 @@ def files(found: Results) -> dict[str, bytes]:
     return made
 
 
-def _text(found: Results) -> str:
+def _text(found: Results, tables: Sequence[Sheet]) -> str:
     """What a terminal shows: the scores under two protocols, what is missing or mixed, and the verdicts."""
-    beside, table = published.beside(found), found.table
-    shown = [sheets.paper(found, beside), sheets.by_patient(found, "patient", beside)]
+    table = found.table
+    shown = [render.plain(sheet, table, IN_TERMINAL) for sheet in tables if sheet.name in ("paper", "patient")]
     mixed = [note for note in origin(table) if note.startswith("MIXED")]
-    lines = [*gaps(table), *mixed, *map(claims.sentence, _verdicts(found))]
-    return "\n\n".join([*(render.plain(sheet, table, IN_TERMINAL) for sheet in shown), "\n".join(lines)]).rstrip()
+    return "\n\n".join([*shown, "\n".join([*gaps(table), *mixed, *map(claims.sentence, _verdicts(found))])]).rstrip()
 
 
 def _verdicts(found: Results) -> tuple[Verdict, ...]:

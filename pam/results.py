@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 
 from pam import paired, tables
 from pam.paired import PatientScores
-from pam.statistics import Spread, nadeau_bengio
+from pam.statistics import Spread, mean_of, nadeau_bengio
 from pam.study import Study
 from pam.tables import Table
 
@@ -28,19 +27,10 @@ class Results:
     scores: Mapping[str, PatientScores]
     older: frozenset[str]  # cells whose entries do not tell the image's diagonal
 
-    def by_slice(self, row: str, other: str, key: str) -> tuple[float, Spread] | None:
-        """Mean difference of two rows in the protocol `paper`, and its spread over folds; None in fewer than two folds.
-
-        Each fold's seeds are averaged, those that both rows have; the spread is Nadeau and Bengio's.
-        """
+    def by_cell(self, key: str) -> pd.DataFrame:
+        """A score of the protocol `paper`: a line per (fold, seed), a column per row; NaN where undefined."""
         finished = self.cells[self.cells.finished]
-        one, two = (finished[finished.label == name].set_index(["fold", "seed"])[key] for name in (row, other))
-        apart = (one - two).dropna().groupby("fold").mean()
-        if len(apart) < 2:
-            return None
-        folds = int(self.manifest["folds"])
-        spread, _ = nadeau_bengio(apart.to_numpy(), 1 / (folds - 1))
-        return math.fsum(apart) / len(apart), spread
+        return finished.pivot(index=["fold", "seed"], columns="label", values=key)  # noqa: PD010 (it keeps NaN)
 
     def sources(self) -> dict[str, list[str]]:
         """Row → its finished cells."""
@@ -53,6 +43,21 @@ def collect(manifest: Mapping[str, Any], study: Study) -> Results:
     scores, older = paired.read(cells)
     table = tables.build(manifest, study, cells)
     return Results(study=study, manifest=manifest, cells=cells, table=table, scores=scores, older=older)
+
+
+def apart(by_cell: pd.DataFrame, row: str, other: str, folds: int) -> tuple[float, Spread] | None:
+    """Mean difference of two rows over folds, and its spread; None in fewer than two folds. by_cell: see `Results`.
+
+    Each fold's seeds are averaged, those that both rows have; the spread is Nadeau and Bengio's. folds: of the study.
+    """
+    difference = (by_cell[row] - by_cell[other]).to_numpy()
+    known = ~np.isnan(difference)
+    _, where, seeds = np.unique(by_cell.index.get_level_values("fold")[known], return_inverse=True, return_counts=True)
+    if len(seeds) < 2:
+        return None
+    means = np.bincount(where, weights=difference[known]) / seeds
+    spread, _ = nadeau_bengio(means, 1 / (folds - 1))
+    return mean_of(means), spread
 
 
 def ranks(means: Mapping[str, float], *, more: bool) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pam.columns import costs_of, count_column, found_column
 from pam.measures import MEASURES, Measure
 from pam.paired import PatientScores
 from pam.published import Published
-from pam.results import Results
+from pam.results import Results, apart
 from pam.sheet import Column, Sheet, Value, interval, number
 from pam.statistics import LEVEL, Estimate, holm, mean_of
 from pam.tables import GAP, Row, Summary, gaps, origin
@@ -93,8 +93,10 @@ Difference = Callable[[str, str], tuple[float, float, float] | None]  # of row m
 
 
 def _by_slice(results: Results, measure: Measure) -> Difference:
+    by_cell, folds = results.by_cell(measure.key), int(results.manifest["folds"])
+
     def difference(row: str, other: str) -> tuple[float, float, float] | None:
-        found = results.by_slice(row, other, measure.key)
+        found = apart(by_cell, row, other, folds)
         if found is None:
             return None
         mean, spread = found

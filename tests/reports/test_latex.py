@@ -23,7 +23,7 @@ def test_every_table_compiles(swept, tmp_path: Path) -> None:
         pytest.skip("no pdflatex on this machine; Debian: texlive-latex-base")
     declared = study.load("fpa_dilation")
     manifest = swept(declared, folds=[0, 1], seeds=[0], title="100% of_all & #1 {x} ~ ^ \\", phantom=True)
-    files = publish.files(results.collect(manifest, declared))
+    files = publish.make(results.collect(manifest, declared)).files
     tables = {name.partition("/")[2]: text for name, text in files.items() if name.endswith(".tex")}
     assert len(tables) > 5
     for name, text in tables.items():

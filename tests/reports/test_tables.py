@@ -183,7 +183,7 @@ def test_the_order_in_the_ledger_and_manifest_changes_no_byte(swept) -> None:
     declared = study.load("fpa_dilation")
     manifest = swept(declared, folds=[0, 1, 2], seeds=[0])
     rng = np.random.default_rng(0)
-    first = publish.files(results.collect(manifest, declared))
+    first = publish.make(results.collect(manifest, declared)).files
     for cell in manifest["cells"]:
         entry = ledger.read(cell["id"])
         evidence = {name: ledger.evidence(cell["id"], name) for name in ledger.EVIDENCE}
@@ -191,7 +191,7 @@ def test_the_order_in_the_ledger_and_manifest_changes_no_byte(swept) -> None:
         shuffled = {name: getattr(entry, name).sample(frac=1, random_state=rng) for name in ("slices", "cases")}
         ledger.write(replace(entry, **shuffled, **evidence))
     rng.shuffle(manifest["cells"])
-    assert publish.files(results.collect(manifest, declared)) == first
+    assert publish.make(results.collect(manifest, declared)).files == first
 
 
 def test_no_finished_cell_says_what_to_run(swept) -> None:

@@ -1,0 +1,162 @@
+"""What a report of a large study takes: seconds, memory, and how both grow with the number of cells.
+
+    python tests/benchmarks/report_scale.py [--cells 150,300,600] [--rows-per-cell 42x65]
+
+For each size a ledger is synthesised (5 folds × 3 seeds × as many rows as that takes, scores drawn at random), then
+`python -m pam.report` runs on it in a process of its own. Exits 1 if the largest size misses its bounds, or if the cost
+per cell grows: 60 s, 2 GB, and at most 1.3 times the seconds per cell of the smallest size, what an empty report takes
+left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pam import home, ledger
+from pam.cells import describe
+from pam.evaluate import in_unit
+from pam.metrics import STATES, score
+from pam.study import Cell, Study, load
+
+SECONDS, GIGABYTES, GROWTH = 60.0, 2.0, 1.3
+FOLDS, SEEDS = 5, 3
+STUDY = """
+from pam.study import Claim, Study, Variant
+
+ROWS = [Variant("fpa", {{"dilation": 2 + i}}) for i in range({rows} - 1)]
+STUDY = Study(
+    question="How long does a report take?",
+    dataset="brats2018",
+    reference=Variant("unet"),
+    variants=tuple(ROWS),
+    folds={folds},
+    seeds={seeds},
+    claims=(Claim(id="C1", text="the first beats unet", row=ROWS[0].name, over=("unet",)),),
+)
+"""
+
+
+def scores(count: int, generator: np.random.Generator, unit: str) -> pd.DataFrame:
+    """Rows such as `pam.metrics.score_slices` gives: half with both masks, the others with one or none."""
+    size = 160 * 160
+    states = generator.choice(4, size=count, p=[0.5, 0.05, 0.05, 0.4])
+    target = np.where((states == 0) | (states == 1), generator.integers(1, 900, count), 0)
+    predicted = np.where((states == 0) | (states == 2), generator.integers(1, 900, count), 0)
+    tp = np.where(states == 0, (np.minimum(target, predicted) * generator.random(count)).astype(int), 0)
+    fp, fn = predicted - tp, target - tp
+    tn = size - tp - fp - fn
+    with np.errstate(invalid="ignore", divide="ignore"):
+        foreground, background = tp / (tp + fp + fn), tn / (tn + fp + fn)
+        ratios = {
+            "iou_foreground": foreground,
+            "iou_background": background,
+            "iou": (foreground + background) / 2,
+            "dice": 2 * tp / (2 * tp + fp + fn),
+            "precision": tp / (tp + fp),
+            "recall": tp / (tp + fn),
+            "fp_rate": fp / (fp + tn),
+            "fn_rate": fn / (fn + tp),
+        }
+    distances = np.where(states == 0, generator.gamma(1.0, 8.0, count), np.nan)
+    names = list(in_unit(score(np.ones((1, 1), bool), np.ones((1, 1), bool), (1.0, 1.0)), unit))
+    counts = {"tp": tp, "fp": fp, "fn": fn, "tn": tn, "target_size": target, "predicted_size": predicted}
+    frame = pd.DataFrame({"state": np.array(STATES)[states], **counts, **ratios})
+    for name in names:
+        if name not in frame:
+            frame[name] = distances
+    return frame[names]
+
+
+def entry(cell: Cell, patients: int, slices: int) -> ledger.Entry:
+    generator = np.random.default_rng([cell.fold, cell.seed, sum(cell.id.encode())])
+    who = [f"fold {cell.fold} patient {i:03d}" for i in range(patients)]
+    by_slice = scores(patients * slices, generator, "px")
+    by_slice.insert(0, "slice", np.tile(np.arange(slices), patients))
+    by_case = scores(patients, generator, "mm")
+    by_case.insert(0, "slices", slices)
+    for frame, names in ((by_slice, np.repeat(who, slices)), (by_case, np.array(who))):
+        frame.insert(0, "case", names)
+        frame.insert(0, "patient", names)
+    told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
+    epochs = pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]})
+    return ledger.Entry(
+        cell=describe(cell), provenance={**told, "device": "synthetic"}, slices=by_slice, cases=by_case, epochs=epochs
+    )
+
+
+def synthesise(study: Study, patients: int, slices: int) -> None:
+    cells = [replace(cell, data_hash="synthetic", split_hash=f"split {cell.fold}") for cell in study.cells()]
+    for cell in cells:
+        ledger.write(entry(cell, patients, slices))
+    manifest = {
+        "study": study.name,
+        "question": study.question,
+        "dataset": study.dataset,
+        "title": "synthetic scores",
+        "phantom": True,
+        "demo": False,
+        "settings": {},
+        "folds": study.folds,
+        "seeds": study.seeds,
+        "data_hash": "synthetic",
+        "written": "2026-11-24T12:00:00+00:00",
+        "cells": list(map(describe, cells)),
+    }
+    path = home.studies() / study.name / f"{study.dataset}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(manifest))
+
+
+def measure(cells: int, patients: int, slices: int) -> tuple[float, float]:
+    """Seconds and peak GB of `pam.report`."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PAM_HOME"] = folder
+        path = Path(folder) / "large.py"
+        path.write_text(STUDY.format(rows=cells // (FOLDS * SEEDS), folds=FOLDS, seeds=SEEDS))
+        synthesise(load(str(path)), patients, slices)
+        command = [sys.executable, "-m", "pam.report", str(path), "--out", f"{folder}/out"]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            sys.exit(f"{' '.join(command)} failed")
+        return time.perf_counter() - start, used.ru_maxrss / 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cells", default="30,150,300,600", help="sizes, multiples of 15; the first is the base")
+    parser.add_argument("--rows-per-cell", default="42x65", help="patients x slices")
+    arguments = parser.parse_args()
+    patients, slices = map(int, arguments.rows_per_cell.split("x"))
+    sizes = [int(text) for text in arguments.cells.split(",")]
+    found = {}
+    for cells in sizes:
+        found[cells] = measure(cells, patients, slices)
+        seconds, gigabytes = found[cells]
+        print(
+            f"{cells} cells, {cells * patients * slices:,} slice rows: {seconds:.1f} s, {gigabytes:.2f} GB", flush=True
+        )
+    base, *larger = sizes
+    slopes = [(found[cells][0] - found[base][0]) / (cells - base) for cells in larger]
+    print(f"seconds per further cell: {', '.join(f'{slope:.4f}' for slope in slopes)}")
+    seconds, gigabytes = found[sizes[-1]]
+    linear = len(slopes) < 2 or slopes[-1] <= GROWTH * slopes[0]
+    return 0 if seconds < SECONDS and gigabytes < GIGABYTES and linear else 1
+
+
+if __name__ == "__main__":
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "this system does not tell peak memory"
+    sys.exit(main())
