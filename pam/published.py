@@ -71,7 +71,7 @@ def beside(results: Results) -> Published:
     names = sorted({reference.partition("/")[0] for reference in chosen.values()})
     datasets = sorted({name.partition("_")[0] for name in names})
     tables = " and ".join(name.rpartition("table")[2] for name in names)
-    notes = [f"{SOURCE}, Table {tables}. What differs from it:"]
+    notes = [f"{SOURCE}, Table{'s' * (len(names) > 1)} {tables}. What differs from it:"]
     for dataset in datasets:
         notes += [*_data(results, dataset), *_recipe(results, dataset), *_split(results, dataset)]
     notes += [SPREAD, LEFT_OUT, MEANING, *_folds(results), *_sizes(results, rows)]

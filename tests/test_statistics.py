@@ -12,11 +12,14 @@ from pam.statistics import (
     equivalence,
     estimate,
     holm,
+    mean_of,
     nadeau_bengio,
     rank_stability,
+    relative_change,
     seed_noise,
     seeds_needed,
     trend,
+    wilcoxon,
 )
 
 FOLDS = np.arange(30) % 5
@@ -127,3 +130,54 @@ def test_ranks_of_equal_chances_are_shared_out() -> None:
     shares = rank_stability(scores, np.random.default_rng(0))
     assert_allclose(shares.sum(axis=0), 1)
     assert_allclose(shares.sum(axis=1), 1)
+
+
+def test_a_relative_changes_interval_holds_exactly_the_changes_that_the_test_does_not_reject() -> None:
+    generator = np.random.default_rng(3)
+    others = generator.gamma(2.0, size=30) + 1
+    values = 0.8 * others + generator.normal(size=30) / 5
+    found = relative_change(values, others, FOLDS)
+    assert found.change == pytest.approx(values.mean() / others.mean() - 1)
+    for end in (found.low, found.high):
+        assert estimate(values - (1 + end) * others, FOLDS).p == pytest.approx(0.05)
+    inside, outside = (found.low + found.high) / 2, found.low - 0.01
+    assert estimate(values - (1 + inside) * others, FOLDS).p > 0.05
+    assert estimate(values - (1 + outside) * others, FOLDS).p < 0.05
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_relative_change_covers_zero_exactly_where_the_difference_does(seed: int) -> None:
+    others = np.random.default_rng(seed + 100).gamma(2.0, size=30) + 1
+    values = others + drawn(seed, 0.35)
+    found = relative_change(values, others, FOLDS)
+    assert (found.low <= 0 <= found.high) == (estimate(values - others, FOLDS).p >= 0.05)
+
+
+def test_a_change_of_what_may_be_zero_has_no_bounds() -> None:
+    noise = drawn(0, 0)
+    found = relative_change(drawn(1), noise - noise.mean() + 0.01, FOLDS)
+    assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+def test_wilcoxons_p_is_scipys_and_one_where_nothing_differs() -> None:
+    assert wilcoxon(drawn()) == stats.wilcoxon(drawn()).pvalue
+    assert wilcoxon(np.zeros(5)) == 1
+
+
+def test_wilcoxon_rejects_skewed_differences_whose_mean_is_zero() -> None:
+    """Why no verdict rests on it: it tests symmetry."""
+    generator = np.random.default_rng(0)
+    skewed = [0.5 - generator.gamma(0.5, size=210) for _ in range(200)]
+    assert np.mean([wilcoxon(values) < 0.05 for values in skewed]) > 0.5
+    assert np.mean([estimate(values, np.arange(210) % 5).p < 0.05 for values in skewed]) < 0.06
+
+
+def test_what_is_detectable_is_found_in_four_studies_of_five() -> None:
+    generator = np.random.default_rng(0)
+    effect = np.mean([estimate(generator.normal(size=100), np.arange(100) % 5).detectable for _ in range(200)])
+    found = [estimate(effect + generator.normal(size=100), np.arange(100) % 5).p < 0.05 for _ in range(400)]
+    assert 0.75 < np.mean(found) < 0.97
+
+
+def test_the_sum_of_a_mean_is_exact() -> None:
+    assert mean_of(np.array([1e16, 1.0, -1e16])) == 1 / 3

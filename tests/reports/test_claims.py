@@ -8,7 +8,8 @@ import pytest
 
 from pam import claims, ledger, render, results
 from pam import verdicts as claim_table
-from pam.study import Claim, Study, Variant
+from pam.errors import StudyError
+from pam.study import Claim, Equivalence, Study, Trend, Variant, by_level
 
 GOOD, BASE, BAD = Variant("fpa", label="good"), Variant("unet"), Variant("aunet", label="bad")
 BETTER = Claim(id="C1", text="good beats unet", row="good", over=("unet",), score="dice")
@@ -132,3 +133,126 @@ def test_entries_that_lack_the_diagonal_are_counted(swept) -> None:
     ledger.remove(older.cell["id"])
     ledger.write(replace(older, cases=older.cases.drop(columns="diagonal_mm")))
     assert "C1: 1 cell(s) were scored before the image's diagonal was stored" in page(study, manifest)
+
+
+FACTOR = tuple(Variant("fpa", {"dilation": level}) for level in (2, 4, 8))
+FLAT = tuple(Variant("fpa", {"dilation": level, "depthwise": False}) for level in (2, 4, 8))
+TRENDS = Study(
+    name="trends",
+    question="Does dilation help?",
+    dataset="brats2018",
+    reference=BASE,
+    variants=(*FACTOR, *FLAT),
+    folds=5,
+    seeds=2,
+)
+RISING = Trend(id="C11", text="more is better", levels=by_level(FACTOR, "dilation"), score="dice")
+
+
+def rising(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Depth-wise rows find 6, 10 and 14 of 20 pixels, the others 10, all with a little luck."""
+    found = {"fpa dilation=2": 6, "fpa dilation=8": 14}.get(label, 10)
+    generator = np.random.default_rng([len(label), found, fold, seed])
+    scans = {}
+    for number in range(6):
+        target, prediction = np.zeros((2, 2, 6, 20), bool)
+        target[0, 2], prediction[0, 2, : found + generator.integers(-1, 2)] = True, True
+        scans[f"patient {fold}{number}"] = (prediction, target)
+    return scans
+
+
+def outcomes(swept, *several) -> dict[str, claims.Verdict]:
+    study = replace(TRENDS, claims=several)
+    return {verdict.claim.id: verdict for verdict in judged(study, swept(study, masks=rising))}
+
+
+def test_a_trend_is_supported_where_it_is_and_contradicted_where_it_falls(swept) -> None:
+    falling = replace(RISING, id="down", levels=RISING.levels[::-1])
+    found = outcomes(swept, RISING, falling)
+    assert {name: verdict.outcome for name, verdict in found.items()} == {"C11": "supported", "down": "contradicted"}
+    assert found["C11"].page == pytest.approx((1 / 6) ** 5)
+    # From level to level four more of 20 pixels are found: Dice of 6, 10 and 14 of 20 is 0.46, 0.67, 0.82.
+    assert found["C11"].found.mean == pytest.approx((2 * 14 / 34 - 2 * 6 / 26) / 2, abs=0.02)
+
+
+def test_only_in_these_rows_means_a_weaker_trend_in_the_others(swept) -> None:
+    only = replace(RISING, id="only", beyond=by_level(FLAT, "dilation"))
+    neither = replace(only, id="neither", beyond=RISING.levels)
+    found = outcomes(swept, only, neither)
+    assert (found["only"].outcome, found["neither"].outcome) == ("supported", "undecided")
+    assert "slope of" in found["neither"].row
+
+
+def test_levels_without_a_difference_are_equivalent_within_a_wide_margin_only(swept) -> None:
+    about = Equivalence(id="wide", text="no effect", levels=by_level(FLAT, "dilation"), margin=0.1, score="dice")
+    found = outcomes(
+        swept, about, replace(about, id="narrow", margin=1e-4), replace(about, id="not", levels=RISING.levels)
+    )
+    assert {name: verdict.outcome for name, verdict in found.items()} == {
+        "wide": "supported",
+        "narrow": "undecided",
+        "not": "contradicted",
+    }
+    low, high = found["wide"].found.interval()
+    assert -0.1 < low < high < 0.1
+    assert "patients" in found["narrow"].advice
+
+
+def test_a_claim_about_levels_averages_the_rows_of_a_level(swept) -> None:
+    both = by_level((*FACTOR, *FLAT), "dilation")
+    assert both[0] == ("fpa dilation=2", "fpa dilation=2 depthwise=False")
+    mixed = outcomes(swept, replace(RISING, levels=both))["C11"].found.mean
+    alone = outcomes(swept, RISING)["C11"].found.mean
+    flat = outcomes(swept, replace(RISING, levels=by_level(FLAT, "dilation")))["C11"].found.mean
+    assert mixed == pytest.approx((alone + flat) / 2)
+
+
+def test_a_relative_claim_states_per_cent_of_the_other_rows_mean(swept) -> None:
+    fewer = Claim(
+        id="C5", text="good misses less", row="good", over=("unet",), score="fn_rate", more=False, relative=True
+    )
+    study = with_claims(fewer)
+    [verdict] = judged(study, swept(study, masks=masks))
+    # good misses about 2 of 20 pixels, unet 8: three quarters less
+    assert verdict.relative.change == pytest.approx(-0.75, abs=0.05)
+    assert verdict.relative.low < verdict.relative.change < verdict.relative.high < 0
+    assert verdict.outcome == "supported"
+    assert " % to -" in page(study, swept(study, masks=masks))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "outcome"), [((4, 12), "supported"), ((12, 4), "contradicted"), ((4, None), "undecided")]
+)
+def test_capacity_is_not_the_reason_only_where_the_better_row_is_the_smaller(swept, sizes, outcome) -> None:
+    about = with_claims(replace(BETTER, smaller=True))
+    told = dict(zip(("good", "unet"), sizes, strict=True))
+    manifest = swept(about, masks=masks, provenance=lambda label, *_: {"parameters": told.get(label, 1)})
+    [verdict] = judged(about, manifest)
+    assert verdict.outcome == outcome
+    assert "parameters: good" in verdict.advice
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (replace(BETTER, over=()), "compares with no row"),
+        (replace(BETTER, over=("good",)), "compares 'good' with itself"),
+        (replace(RISING, levels=(("good",), ("bad",))), "has 2 levels; a trend needs at least 3"),
+        (Equivalence(id="C", text="", levels=(("good",), ("bad",)), margin=0), "has margin 0"),
+        (Equivalence(id="C", text="", levels=(("good",), ("no such",)), margin=1), "names no row of the study"),
+    ],
+)
+def test_a_claim_that_cannot_be_tested_is_refused(claim, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        with_claims(claim)
+
+
+def test_two_claims_of_one_name_are_refused() -> None:
+    with pytest.raises(StudyError, match="claim 'C1' appears twice"):
+        with_claims(BETTER, BETTER)
+
+
+def test_an_unfinished_study_compares_what_both_rows_have(swept) -> None:
+    gone = {("good", fold, 1) for fold in range(1, 5)}  # the second seed has only begun
+    verdict = verdicts(swept, without=gone)["C1"]
+    assert (verdict.outcome, verdict.found.patients, verdict.untested) == ("supported", 30, 0)
