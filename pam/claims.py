@@ -98,7 +98,7 @@ def _comparisons(claim: AnyClaim, scores: PatientScores) -> Iterable[Verdict]:
         yield _trend(claim, scores)
         if claim.beyond:
             steps, others = _slope(claim.levels), _slope(claim.beyond)
-            weights = steps | {row: -weight for row, weight in others.items()}
+            weights = {row: steps.get(row, 0.0) - others.get(row, 0.0) for row in {**steps, **others}}
             blank = Verdict(claim=claim, row=f"slope of {_span(claim.levels)}", other=f"slope of {_span(claim.beyond)}")
             yield _comparison(blank, scores, weights)
         return

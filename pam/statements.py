@@ -65,6 +65,8 @@ class Trend:
             yield f"has {len(self.levels)} levels and {len(self.beyond)} beyond; expected as many"
         if not all((*self.levels, *self.beyond)):
             yield "has a level without a row"
+        yield from _repeated(self.levels)
+        yield from _repeated(self.beyond)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,12 @@ class Equivalence:
             yield "needs at least 2 levels, each with a row"
         if not self.margin > 0:
             yield f"has margin {self.margin}; expected a number above 0, in the score's unit"
+        yield from _repeated(self.levels)
+
+
+def _repeated(levels: Levels) -> Iterator[str]:
+    rows = [row for level in levels for row in level]
+    yield from (f"has row {row!r} twice" for row in dict.fromkeys(rows) if rows.count(row) > 1)
 
 
 AnyClaim = Claim | Trend | Equivalence

@@ -120,6 +120,7 @@ class _Runs:
         """Connect, creating store and experiment if need be, and find the runs that are there."""
         for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines per run of a server
         if tracking_uri().startswith("sqlite:"):
             home.mlflow().mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(tracking_uri())
