@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pam.errors import StudyError
+from pam.measures import MEASURES
 
 Levels = tuple[tuple[str, ...], ...]  # of a factor, in order: the rows that share each level
 
@@ -105,6 +106,9 @@ AnyClaim = Claim | Trend | Equivalence
 def check_claim(claim: AnyClaim, names: list[str], study: str) -> None:
     """Raise `StudyError` for a claim that its study cannot test."""
     problems = list(claim.problems())
+    scores = [measure.key for measure in MEASURES["patient"]]
+    if claim.score not in scores:
+        problems.append(f"is about {claim.score!r}; expected one of: {', '.join(scores)}")
     unknown = [row for row in claim.rows if row not in names]
     if unknown:
         problems.append(f"names no row of the study: {unknown}; expected its rows: {'; '.join(names)}")
