@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pam.data.pages import release
 from pam.data.view import packed, view_slice
 from pam.metrics import DIAGONAL, DISTANCES, SURFACE_DICE, TOLERANCE, score, score_slices
 from pam.networks.inside import attention_maps, deepest
@@ -55,6 +56,7 @@ def foreground_logits(network: nn.Module, images: np.ndarray, *, device: torch.d
 def predict_case(network: nn.Module, store: Store, case: str, *, device: torch.device, precision: str) -> np.ndarray:
     """Foreground of a case (d h w, bool); none in the padding, which is no part of the scan."""
     prediction = predict(network, store.images[store.rows(case)], device=device, precision=precision)
+    release(store.images)
     rows, columns = store.inside(case)
     scanned = np.zeros_like(prediction)
     scanned[:, rows, columns] = prediction[:, rows, columns]

@@ -87,15 +87,23 @@ def _read(dataset: Dataset, case: Case) -> _Read:
         except DataError as error:
             report(path, str(error))
             continue
-        content[name] = hashlib.sha256(voxels.astype(np.float32).tobytes()).hexdigest()
+        content[name] = _hash(voxels)
         twins = [other for other in content if other != name and content[other] == content[name]]
         if twins:
             message = f"modality {name} equals {twins[0]}, voxel for voxel; was one copied over the other?"
             problems.append(Problem(path=path, message=message, warning=True))
-    if parts.labels is not None and not np.isin(parts.labels, dataset.target_labels).any():
+    if parts.labels is not None and not scans.target_of(parts.labels, dataset).any():
         message = f"no voxel of the target ({dataset.target})"
         problems.append(Problem(path=case.target[0], message=message, warning=True))
     return _Read(problems=tuple(problems), content=content)
+
+
+def _hash(voxels: np.ndarray) -> str:
+    """Of a modality's values (d h w), whatever their type; plane by plane, to copy no more."""
+    digest = hashlib.sha256()
+    for plane in voxels:
+        digest.update(np.ascontiguousarray(plane, dtype=np.float32).data)
+    return digest.hexdigest()
 
 
 def _paths(dataset: Dataset, case: Case, folder: Path) -> Sequence[Path]:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pam.data.pages import release
+
 FREE_SHARE = 0.5  # of a GPU's free memory that slices may take: networks, and other cells, need the rest
 # Batches read before a GPU asks for them. The CPU reads them itself: 64 slices of 4×160×160 take it 4 ms to read from
 # the page cache and 6 through a thread, of seconds that it takes to train on them.
@@ -32,6 +34,7 @@ class Held:
             piece = rows[start : start + PIECE]
             self._images[start : start + PIECE] = torch.from_numpy(images[piece])
             self._masks[start : start + PIECE] = torch.from_numpy(masks[piece])
+            release(images)
 
     def batches(self, chosen: Iterable[Tensor]) -> Iterator[Pair]:
         """The slices at these places of `rows`, batch by batch."""
@@ -81,6 +84,7 @@ class Streamed:
         dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
         taken = torch.empty(shape, dtype=dtype, pin_memory=self._device.type == "cuda")
         np.take(array, rows, axis=0, out=taken.numpy(), mode="clip")  # the default mode copies once more
+        release(array)
         return taken
 
     def _there(self, pair: Pair) -> Pair:

@@ -52,11 +52,19 @@ def read(dataset: Dataset, case: Case) -> Scan:
     assert labels is not None and len(images) == len(parts.images), "`_refuse` let a problem pass"
     return Scan(
         images=images,
-        target=np.isin(labels, dataset.target_labels),
+        target=target_of(labels, dataset),
         numbers=case.numbers or tuple(range(len(labels))),
         spacing_mm=parts.spacing_mm,
         geometry=parts.geometry,
     )
+
+
+def target_of(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Where the labels (d h w) are the target; plane by plane, since NumPy copies what it is given."""
+    target = np.empty(labels.shape, bool)
+    for plane, found in zip(labels, target, strict=True):
+        found[...] = np.isin(plane, dataset.target_labels)
+    return target
 
 
 def read_parts(dataset: Dataset, case: Case, report: Report) -> Parts:
