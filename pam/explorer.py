@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +44,9 @@ class Explorer:
     side: float  # height over width of a slice
 
 
-def explore(evidence: Evidence) -> Explorer | None:
-    """None where there is nothing to show."""
-    labels = evidence.labels
+def explore(evidence: Evidence, order: Sequence[str]) -> Explorer | None:
+    """The explorer, its rows in this order; None where there is nothing to show."""
+    labels = tuple(label for label in order if label in evidence.labels)
     if not labels:
         return None
     places: dict[str, int] = {}

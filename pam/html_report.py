@@ -49,7 +49,7 @@ def page(
         verdicts=verdicts,
         tables=[render.fragment(sheet, table) for sheet in sheets],  # HTML, which has escaped what it is told
         figures=[(name, CAPTIONS.get(name, name), _smallest(images)) for name, images in figures.items()],
-        explorer=explore(evidence),
+        explorer=explore(evidence, [row.label for row in table.rows]),
         shown=SHOWN,
         most=MOST,
         older=evidence.older,
