@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def write(store: Store, folder: Path, split: str | None = None) -> tuple[Path, P
         sizes=_uri(images[1]),
         histograms=_uri(images[2]),
     )
-    name = store.path.parent.name
+    name = re.sub(r"[^\w=.-]", "_", store.dataset)  # a data set's options are part of its name
     paths = (folder / f"{name}.html", folder / f"{name}.png")
     for path, content in zip(paths, (text.encode(), _stacked(images)), strict=True):
         with whole(path) as file:

@@ -60,6 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce) -> str:
+    return _prepared(dataset, arguments, progress, announce)[1]
+
+
+def _prepared(
+    dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce
+) -> tuple[Store, str]:
+    """The store, and what to say of it."""
     start = time.perf_counter()
     store = prepare(
         dataset,
@@ -69,15 +76,17 @@ def _prepare(dataset: Dataset, arguments: argparse.Namespace, progress: Progress
         announce=announce,
         skip_bad=arguments.skip_bad,
     )
-    return _summary(store, time.perf_counter() - start)
+    return store, _summary(store, time.perf_counter() - start)
 
 
 def _show(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce) -> str:
     """Prepare the data set if a source is given, or if it is a phantom, and make its page."""
-    if arguments.source is not None or dataset.phantom:
-        announce(_prepare(dataset, arguments, progress, announce))
-    store = stores.find(dataset.name)
-    written = data_report.write(store, (arguments.out or stores.folder(dataset.name)).absolute(), arguments.split)
+    if arguments.source is None and not dataset.phantom:
+        store = stores.find(dataset.name)
+    else:
+        store, words = _prepared(dataset, arguments, progress, announce)
+        announce(words)
+    written = data_report.write(store, (arguments.out or stores.folder(store.dataset)).absolute(), arguments.split)
     return "\n".join(f"written: {path}" for path in written)
 
 

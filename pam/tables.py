@@ -217,7 +217,10 @@ def _deviations(manifest: Mapping[str, Any], study: Study, asked: list[str]) -> 
         found.append("demo")
     if manifest["dataset"] != study.dataset:
         found.append(f"data set {manifest['dataset']} instead of {study.dataset}")
-    found += [f"{key} = {value}" for key, value in manifest["settings"].items()]
+    settings = dict(manifest["settings"])
+    if "split" in settings:
+        settings["split"] = manifest["split"]["words"]  # a file's path says nothing to a reader
+    found += [f"{key} = {value}" for key, value in settings.items()]
     in_folds = manifest.get("split", {}).get("kind", "folds") in IN_FOLDS
     for kind, declared in (("fold", study.folds), ("seed", study.seeds)):
         planned, run = manifest[f"{kind}s"], _asked(manifest, kind)

@@ -11,7 +11,7 @@ from PIL import Image
 from pam import cli, data_report, data_summary
 from pam.data.folds import k_fold
 from pam.data.prepare import prepare
-from pam.data.store import Store
+from pam.data.store import Store, find
 from pam.datasets import DATASETS, phantom
 from pam.prepare import main
 
@@ -165,3 +165,14 @@ def test_a_data_set_of_one_patient_says_why_it_cannot_be_split(shared_data, tmp_
     text = (tmp_path / "brats2021.html").read_text(encoding="utf-8")
     assert "Not possible: 1 patients for 5 folds" in text
     assert "38 target voxels lie outside the crop" in text
+
+
+def test_a_data_set_with_options_has_a_file_name_that_every_system_takes(store, tmp_path):
+    tree = tmp_path / "tree"
+    phantom.write_tree(tree, patients=2, shape=(4, 32, 32))
+    assert cli.guarded(main, ["brats2018", "--set", "target=wt", "--source", str(tree), "--show"]) == 0
+    shown = find("brats2018:target=wt").path.parent
+    assert sorted(path.name for path in shown.glob("*.*") if path.suffix in (".html", ".png")) == [
+        "brats2018_target=wt.html",
+        "brats2018_target=wt.png",
+    ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pam.data.pages import release
 
-FREE_SHARE = 0.5  # of a GPU's free memory that slices may take: networks, and other cells, need the rest
+FREE_SHARE = 0.25  # of a GPU's free memory that slices may take: networks, and cells beside this one, need the rest
 # Batches read before a GPU asks for them. The CPU reads them itself: 64 slices of 4×160×160 take it 4 ms to read from
 # the page cache and 6 through a thread, of seconds that it takes to train on them.
 AHEAD = 2
@@ -97,7 +97,8 @@ def feed(
 ) -> Held | Streamed:
     """The slices of these rows: held if they fit into `room` bytes of the device, else streamed.
 
-    room: None for half of a GPU's free memory, and for none on the CPU, where cells of one node share the page cache.
+    room: None for a quarter of a GPU's free memory, and for none on the CPU: there, cells of one node share the page
+    cache.
     """
     if room is None:
         room = int(FREE_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0

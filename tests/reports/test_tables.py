@@ -228,3 +228,20 @@ def test_remarks_on_the_data_stand_by_its_hash(swept) -> None:
     manifest = swept(SMALL, masks=by_hand, remarks=["3 of 9 cases were left out for their errors: a, b, c"])
     assert tables.origin(table_of(manifest))[1] == "3 of 9 cases were left out for their errors: a, b, c."
     assert "cases were left out" in shown(manifest)["md"]
+
+
+def test_a_split_is_named_with_its_hash_and_never_by_a_path(swept) -> None:
+    split = {"kind": "nnunet", "words": "imported from nnU-Net's splits_final.json (2 in all)", "hash": "abc"}
+    chosen = swept(replace(SMALL, folds=2), split=split, settings={"split": "nnunet=/home/me/splits_final.json"})
+    table = table_of(chosen, replace(SMALL, folds=5))  # which only a split into folds would have
+    assert table.deviations == (f"split = {split['words']}",)
+    assert f"Split: {split['words']}, content hash abc." in shown(chosen)["md"]
+    assert all("/home/me" not in text for text in shown(chosen).values())
+
+
+def test_scored_slices_that_are_not_all_are_stated(swept) -> None:
+    chosen = swept(SMALL, masks=by_hand)
+    assert "Slices scored one by one" not in shown(chosen)["md"]
+    for cell in chosen["cells"]:
+        cell["recipe"] = {"test_slices": "paper"}
+    assert "Slices scored one by one: paper; those of a patient, always all." in shown(chosen)["md"]
