@@ -28,7 +28,7 @@ PATIENTS, SEEDS, LUCK = (20, 42, 94, 210), (1, 3, 5), (0.0, 0.1, 0.3)
 MARGIN = 0.25  # of equivalence; all in units of the patients' SD
 TRAINING_NOISE = 0.5  # of one training on one patient
 OFFERED = {"wider of both": 0.93, "Nadeau–Bengio": 0.93, "relative change": 0.93}  # coverage that each must keep
-CHANGE, RELATIVES = -0.2, 1000  # the true relative change, and how many draws of each regime it is tried on
+CHANGE = -0.2  # the true relative change
 PARTS = ("patient t", "fold t")
 REFUSED = ("percentile bootstrap", "BCa bootstrap", "bootstrap t", "Wilcoxon")
 CLAIMS = ("equivalence", "verdict")
@@ -50,7 +50,9 @@ give the wider of both: at 210 patients, one seed and a luck of 0.3 the bootstra
 three.
 
 Equivalence (TOST): claims at 5 % one-sided, as is usual; a study's claim of equivalence asks for more, the whole 95 %
-interval within the margin ("verdict"). Trend claims ask for both Page's test and the interval of the slope.
+interval within the margin, and is contradicted where it lies wholly beyond ("verdict": the larger share of the two,
+for a difference just at the margin). In A/A no claim may be wrong in more than 5 % of studies; where differences are
+skewed, in 7 %, which is what 93 % coverage leaves. Trend claims ask for both Page's test and the interval of the slope.
 """
 
 
@@ -131,9 +133,10 @@ def measure(regime: Regime, draws: int, generator: np.random.Generator) -> dict[
     at_margin = (mean + MARGIN, mean - MARGIN)  # so the rows are not equivalent; skewness makes the sides differ
     found["equivalence"] = max(float(np.mean(np.abs(shifted) + half < MARGIN)) for shifted in at_margin)
     full = widths(values, folds)["wider of both"]
-    wrong = [(np.abs(shifted) + full < MARGIN) | (np.abs(shifted) - full > MARGIN) for shifted in at_margin]
-    found["verdict"] = max(float(np.mean(claimed)) for claimed in wrong)  # on either side of the margin
-    found["relative change"] = relative_coverage(regime, values[:RELATIVES], generator)
+    within = max(float(np.mean(np.abs(shifted) + full < MARGIN)) for shifted in at_margin)
+    beyond = max(float(np.mean(np.abs(shifted) - full > MARGIN)) for shifted in at_margin)
+    found["verdict"] = max(within, beyond)  # a difference just at the margin is claimed to be less, or more
+    found["relative change"] = relative_coverage(regime, values, generator)
     return found
 
 
@@ -191,9 +194,11 @@ def row(cells: list[str]) -> str:
 
 def failed_of(regime: Regime, found: dict[str, float], tolerance: float) -> list[str]:
     """Offered methods that miss their bound by more than chance: 93 % coverage, under A/A 5 % claims."""
-    bounds = OFFERED if regime.kind == "skewed" else dict.fromkeys(OFFERED, 0.95)
+    skewed = regime.kind == "skewed"
+    bounds = OFFERED if skewed else dict.fromkeys(OFFERED, 0.95)
     failures = [f"{regime}: {name} covers {found[name]}" for name in bounds if found[name] < bounds[name] - tolerance]
-    failures += [f"{regime}: {name} claims {found[name]}" for name in CLAIMS if found[name] > 0.05 + tolerance]
+    limit = 0.07 if skewed else 0.05  # what an interval of 93 % coverage misses
+    failures += [f"{regime}: {name} claims {found[name]}" for name in CLAIMS if found[name] > limit + tolerance]
     return failures
 
 
@@ -206,6 +211,7 @@ def report(draws: int) -> tuple[str, list[str]]:
         row(["---"] * (len(names) + 6)),
     ]
     worst: dict[str, float] = {}
+    most: dict[tuple[str, str], float] = {}
     failures = []
     tolerance = 2.6 * np.sqrt(0.05 * 0.95 / draws)  # of chance among this many regimes
     for kind in ("A/A", "skewed"):
@@ -214,10 +220,13 @@ def report(draws: int) -> tuple[str, list[str]]:
             cells = [kind, str(regime.patients), str(regime.seeds), f"{regime.luck:g}"]
             body.append(row([*cells, *(f"{100 * found[name]:.1f}" for name in (*names, *CLAIMS))]))
             worst = {name: min(found[name], worst.get(name, 1.0)) for name in names}
+            most |= {(kind, name): max(found[name], most.get((kind, name), 0.0)) for name in CLAIMS}
             failures += failed_of(regime, found, tolerance)
     summary = [row(["worst regime", *names]), row(["---"] * (len(names) + 1))]
     summary.append(row(["coverage (%)", *(f"{100 * worst[name]:.1f}" for name in names)]))
     others, failed = further(draws, generator, tolerance)
+    told = ", ".join(f"{name} {100 * share:.1f} % ({kind})" for (kind, name), share in most.items())
+    others.append(f"- Claims at the margin in the worst regime: {told}.")
     head = HEAD.format(draws=draws, margin=MARGIN, error=196 * np.sqrt(0.05 * 0.95 / draws))
     return "\n".join([head, *summary, "", *others, "", *body]) + "\n", failures + failed
 
