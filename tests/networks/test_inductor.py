@@ -10,6 +10,7 @@ from pam.networks import NETWORKS
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it compiles C++ for most of its time, which a busy machine stretches
 @pytest.mark.parametrize("name", networks.names())
 def test_inductor_gives_the_same_logits_and_gradients(name):
     options = {"width": 4} if "width" in NETWORKS.options(name) else {}
