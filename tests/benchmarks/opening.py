@@ -4,9 +4,8 @@
 
 Prepares phantom stores of 4×160×160 (20,000 slices take 4.6 GB of disk for the time of the run). Each measurement is
 a process of its own: it opens the store by its data set's name, draws folds, chooses the training slices of one fold
-and takes its first batch; then it takes as many more as the smallest store has. Memory without files is what the
-process holds; pages of the store's files that it has touched count as resident, too, but are the page cache's: the
-system takes them back when memory is wanted, and all processes share them.
+and takes its first batch; then it takes as many more as the smallest store has. Of the memory, "held" is the
+process's own; "mapped" are pages of files: of libraries, and of the store those that it has not let go yet.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def main() -> None:
             print(
                 f"{middle['slices']:.0f} slices: imports {middle['import']:.2f} s, then {middle['open']:.2f} s to the "
                 f"first batch; after {batches} batches {middle['RssAnon']:.0f} MB held, "
-                f"{middle['RssFile']:.0f} MB of files mapped (median of {len(found)} processes)"
+                f"{middle['RssFile']:.0f} MB mapped (median of {len(found)} processes)"
             )
 
 
