@@ -23,15 +23,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pam import home, ledger
+from pam import home, ledger, views
 from pam.cells import describe
+from pam.data.view import packed
 from pam.evaluate import in_unit
 from pam.metrics import STATES, score
 from pam.study import Cell, Study, load
 
 SECONDS, GIGABYTES, GROWTH = 60.0, 2.0, 1.3
-FOLDS, SEEDS = 5, 3
+FOLDS, SEEDS, SIDE = 5, 3, 160
 STUDY = """
 from pam.study import Claim, Study, Variant
 
@@ -48,9 +51,17 @@ STUDY = Study(
 """
 
 
+def disc(centre: int, radius: int) -> np.ndarray:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    return np.hypot(y - centre, x - centre) < radius
+
+
+MASKS = [packed(disc(80 + 3 * i, 6 + 2 * i)) for i in range(8)]
+
+
 def scores(count: int, generator: np.random.Generator, unit: str) -> pd.DataFrame:
     """Rows such as `pam.metrics.score_slices` gives: half with both masks, the others with one or none."""
-    size = 160 * 160
+    size = SIDE * SIDE
     states = generator.choice(4, size=count, p=[0.5, 0.05, 0.05, 0.4])
     target = np.where((states == 0) | (states == 1), generator.integers(1, 900, count), 0)
     predicted = np.where((states == 0) | (states == 2), generator.integers(1, 900, count), 0)
@@ -91,12 +102,32 @@ def entry(cell: Cell, patients: int, slices: int) -> ledger.Entry:
         frame.insert(0, "patient", names)
     told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
     epochs = pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]})
+    predictions = by_slice[["patient", "case", "slice"]].assign(height=SIDE, width=SIDE)
     return ledger.Entry(
-        cell=describe(cell), provenance={**told, "device": "synthetic"}, slices=by_slice, cases=by_case, epochs=epochs
+        cell=describe(cell),
+        provenance={**told, "device": "synthetic"},
+        slices=by_slice,
+        cases=by_case,
+        epochs=epochs,
+        predictions=predictions.assign(mask=[MASKS[i] for i in generator.integers(0, len(MASKS), len(by_slice))]),
     )
 
 
+def write_views(patients: int, slices: int) -> None:
+    """A slice of noise for each case, so that every figure of cases is drawn."""
+    generator = np.random.default_rng(0)
+    place = {"slice": slices // 2, "height": SIDE, "width": SIDE, "turned": True, "modality": "T1ce"}
+    rows = []
+    for name in (f"fold {fold} patient {i:03d}" for fold in range(FOLDS) for i in range(patients)):
+        image = generator.integers(0, 255, (SIDE, SIDE)).astype(np.uint8).tobytes()
+        rows.append({"case": name, "patient": name, **place, "image": image, "target": MASKS[0]})
+    path = views.path_of("synthetic")
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
 def synthesise(study: Study, patients: int, slices: int) -> None:
+    write_views(patients, slices)
     cells = [replace(cell, data_hash="synthetic", split_hash=f"split {cell.fold}") for cell in study.cells()]
     for cell in cells:
         ledger.write(entry(cell, patients, slices))
