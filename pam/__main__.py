@@ -17,7 +17,7 @@ COMMANDS = {
     "service": ("pam.service.__main__", "start, show or stop Ray and MLflow on this machine"),
     "sweep": ("pam.sweep", "train what is missing of a study"),
     "train": ("pam.train.__main__", "train cells of a study in one process, without Ray"),
-    "track": ("pam.track", "bring results trained elsewhere to the ledger"),
+    "track": ("pam.track.__main__", "bring results trained elsewhere to the ledger, and the ledger's to MLflow"),
     "predict": ("pam.predict", "segment new cases with a study's trained networks"),
     "report": ("pam.report", "make a study's tables and figures"),
     "receptive_fields": ("pam.receptive_fields", "measure how far networks' branches look"),

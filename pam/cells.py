@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pam import checkpoints, memory, networks
+from pam import checkpoints, entries, failures, leases, memory, networks
 from pam.data.augment import AUGMENTATIONS
 from pam.data.batches import Batches, choose_slices
 from pam.data.folds import Split
@@ -27,7 +27,10 @@ from pam.networks import NETWORKS
 from pam.networks.cost import Images, flop
 from pam.result import Record, Result
 from pam.study import Cell, Recipe
-from pam.train import Epoch, fit
+from pam.train import Diverged, Epoch, fit
+from pam.usage import Meter
+
+CHECKPOINT_SECONDS = 30.0  # what an interrupted cell loses at most, beside the epoch it was in
 
 
 def run(
@@ -38,11 +41,14 @@ def run(
     device: torch.device,
     provenance: Mapping[str, Any],
     record: Record,
-    checkpoint_seconds: float = 30.0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    owner: str = leases.PROCESS,
 ) -> Iterator[Epoch]:
     """Train the cell from its newest checkpoint, yield each epoch, then score it and record its result.
 
     The state is saved whenever `checkpoint_seconds` have passed since the last time, and after the last epoch.
+    Yields nothing for a cell that the ledger holds. Raises `leases.Busy` if another process has the cell (`owner`: who
+    asks; a scheduler gives its own name, so that it may start a cell again), and `Diverged` after recording it.
     """
     if (cell.data_hash, cell.split_hash) != (store.hash, split.hash):
         raise DataError(f"cell {cell.id} was planned for other data than {store.path} holds; run the sweep again")
@@ -52,18 +58,61 @@ def run(
         raise StudyError(
             f"cell {cell.id}: the source of {changed} was edited since it was planned; run the sweep again"
         )
+    with leases.Watch(owner).take(cell.id) as lease:
+        if not entries.has(cell.id):
+            yield from _train(
+                cell,
+                store,
+                split,
+                device=device,
+                provenance=provenance,
+                record=record,
+                checkpoint_seconds=checkpoint_seconds,
+                lease=lease,
+            )
+
+
+def _train(
+    cell: Cell,
+    store: Store,
+    split: Split,
+    *,
+    device: torch.device,
+    provenance: Mapping[str, Any],
+    record: Record,
+    checkpoint_seconds: float,
+    lease: leases.Lease,
+) -> Iterator[Epoch]:
+    recipe = Recipe(**cell.recipe)
     started = datetime.datetime.now(datetime.UTC)
     memory.reset_peak()
     network, batches = prepare_training(cell, recipe, store, split, device)
     state = checkpoints.load(cell.id)
     history = [] if state is None else state["history"]
-    saved = time.monotonic()
-    for epoch in fit(network, batches, recipe, state=state, validate=_validation(recipe, store, split, device)):
-        history.append({name: value for name, value in vars(epoch).items() if name not in ("state", "of")})
-        if epoch.epoch == recipe.epochs or time.monotonic() - saved >= checkpoint_seconds:
-            checkpoints.save(cell.id, {**epoch.state, "history": history})
-            saved = time.monotonic()
-        yield epoch
+    validate = _validation(recipe, store, split, device)
+    saved, meter = time.monotonic(), Meter(device)
+    try:
+        for epoch in fit(network, batches, recipe, state=state, validate=validate):
+            lease.check()
+            told = {name: value for name, value in vars(epoch).items() if name not in ("state", "of")}
+            history.append({**told, **meter.read()})
+            if epoch.epoch == recipe.epochs or time.monotonic() - saved >= checkpoint_seconds:
+                checkpoints.save(cell.id, {**epoch.state, "history": history})
+                saved = time.monotonic()
+            yield epoch
+    except Diverged as error:
+        failures.write(
+            failures.Failure(
+                cell=describe(cell),
+                kind=failures.DIVERGED,
+                epoch=error.epoch,
+                message=str(error),
+                metrics=history[-1] if history else {},
+                provenance=provenance,
+            )
+        )
+        checkpoints.forget(cell.id)  # from there it would diverge again
+        raise
     found = evaluate(
         network,
         store,
@@ -72,6 +121,7 @@ def run(
         precision=recipe.precision,
         chosen=choose_slices(store.columns, split.test, recipe.test_slices, generator_of(cell, "test slices")),
     )
+    lease.check()
     record(
         Result(
             cell=describe(cell),
@@ -89,11 +139,15 @@ def run(
         )
     )
     checkpoints.finish(cell.id, network.state_dict())
+    failures.forget(cell.id)
 
 
-def gflop(cell: Cell, image: Images) -> float:
-    """Of a forward pass of the cell's network on one image, (c h w)."""
-    return round(flop(networks.sketch(cell.network, image[0], **cell.options), image) / 1e9, 4)
+def gflop(cell: Cell, image: Images) -> float | None:
+    """Of a forward pass of the cell's network on one image, (c h w); None for a network that only real numbers run."""
+    try:
+        return round(flop(networks.sketch(cell.network, image[0], **cell.options), image) / 1e9, 4)
+    except (RuntimeError, NotImplementedError):  # a user's network that looks at its values, say; it was trained well
+        return None
 
 
 def prepare_training(

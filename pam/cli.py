@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -25,7 +27,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def guarded(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command; a user's error becomes one line on standard error and exit code 2."""
+    """Run a command; a user's error becomes one line on standard error and exit code 2.
+
+    SIGTERM, by which Slurm, `ray job stop` and others end a process, is taken as Ctrl-C.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return main(argv)
     except PamError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from pam.failures import KINDS
 from pam.measures import COSTS
 from pam.metrics import STATES
 from pam.results import Results
@@ -61,6 +62,8 @@ def found_column(results: Results, protocol: str) -> Column:
     fields: dict[str, dict[str, object]] = {}
     for row in rows:
         fields[row.label] = {"cells_found": len(row.cells), "cells_expected": row.expected}
+        kinds = list(row.without_result.values())
+        fields[row.label] |= {f"cells_{kind}": kinds.count(kind) for kind in KINDS}
         if protocol != "paper":
             fields[row.label]["patients"] = results.scores[protocol].patients_of(row.label)
     return Column(heading="n", values=texts, fields=fields)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pam import ledger, manifest, provenance, schedule, views
+from pam import cells, checkpoints, failures, home, ledger, manifest, provenance, schedule, views
 from pam.data.folds import Split
-from pam.data.store import Store
+from pam.errors import StudyError
+from pam.events import Events, storage_failed
+from pam.files import check_writable, is_storage
 from pam.progress import SweepProgress
 from pam.request import Asked, Request, resolve
 from pam.study import Cell
-from pam.track import Mirror, summarise
+from pam.track import Mirror
+
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,15 @@ class Placement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What to do about cells that fail."""
+
+    rerun: Iterable[str] = ()  # cells to train again: "failed", "diverged", or cells' ids
+    max_failures: int | None = None  # in place of the study's
+    checkpoint_seconds: float = cells.CHECKPOINT_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a sweep ended, in cells."""
 
@@ -32,21 +45,26 @@ class Outcome:
     asked: int
     found: int  # in the ledger before
     finished: int
-    failed: Mapping[str, str]  # "label, fold, seed" → error text
+    failed: Mapping[str, failures.Failure]  # "label, fold, seed" → why it has no result; those of earlier sweeps too
+    stopped: str  # why the sweep stopped early, or ""
     mirror_behind: str  # why MLflow lacks something, or ""
 
     @property
-    def interrupted(self) -> int:
+    def to_go(self) -> int:
+        """Cells that neither finished nor failed: the same command goes on with them."""
         return self.asked - self.found - self.finished - len(self.failed)
 
 
-def sweep(request: Request, placement: Placement) -> Outcome:
+def sweep(request: Request, placement: Placement, policy: Policy) -> Outcome:
     """Train what the ledger lacks of the cells asked for; raises `PamError` before anything starts if it cannot."""
     schedule.Resources(cpus=placement.cpus, gpus=placement.gpus or 0)
+    _check(policy)
     resolved = resolve(request)
     study, store, asked = resolved.study, resolved.store, resolved.cells
-    missing = [(cell, split) for cell, split in resolved.planned if not ledger.has(cell.id)]
-    manifest.write(
+    again = _again(policy.rerun, asked)
+    for folder in (home.ledger(), home.checkpoints(), home.failures(), home.leases(), home.studies()):
+        check_writable(folder)
+    asked_for = manifest.write(
         study,
         store,
         asked,
@@ -56,78 +74,93 @@ def sweep(request: Request, placement: Placement) -> Outcome:
         demo=resolved.demo,
     )
     views.write(store)
-    mirror = Mirror(f"{study.name} on {store.dataset}", _tags(resolved), asked)
-    view = views.path_of(store.hash)
-    mirror.study({manifest.FILE: manifest.path_of(study.name, store.dataset), view.name: view})
-    for cell in asked:
-        (mirror.finished if ledger.has(cell.id) else mirror.restart)(cell.id)
-    errors: dict[str, str] = {}
+    for cell in again:
+        _forget(cell)
+    missing = [(cell, split) for cell, split in resolved.planned if not schedule.ended(cell.id)]
+    found = sum(ledger.has(cell.id) for cell in asked)
+    mirror = Mirror(asked_for)
+    stopped = ""
     try:
+        for cell in asked:
+            mirror.refresh(cell.id)
         if missing:
-            errors = _train(missing, store, placement, mirror)
+            stopped = _train(missing, resolved, placement, policy, mirror)
+    except KeyboardInterrupt:  # by Ctrl-C, or by SIGTERM: see `cli.guarded`
+        stopped = INTERRUPTED
+    except OSError as error:
+        if not is_storage(error):
+            raise
+        stopped = storage_failed(error)
     finally:
-        for cell, _ in missing:
-            if not ledger.has(cell.id):
-                mirror.ended(cell.id, "FAILED" if cell.id in errors else "KILLED")
         mirror.close()
+    known = {describe(cell): failures.read(cell.id) for cell in asked if not ledger.has(cell.id)}
     return Outcome(
         study=study.name,
         data=store.label,
         asked=len(asked),
-        found=len(asked) - len(missing),
+        found=found,
         finished=sum(ledger.has(cell.id) for cell, _ in missing),
-        failed={describe(cell): errors[cell.id] for cell in asked if cell.id in errors},
+        failed={words: failure for words, failure in known.items() if failure is not None},
+        stopped=stopped,
         mirror_behind=mirror.behind,
     )
+
+
+def _again(words: Iterable[str], asked: Iterable[Cell]) -> list[Cell]:
+    """The cells that a request wants to be trained again. Raises `StudyError` for a word that names none."""
+    kinds = {cell.id: failure.kind for cell in asked if (failure := failures.read(cell.id)) is not None}
+    chosen: dict[str, Cell] = {}
+    for word in words:
+        found = {cell.id: cell for cell in asked if word in (cell.id, kinds.get(cell.id))}
+        if not found and word not in failures.KINDS:
+            raise StudyError(
+                f"--rerun {word}: not a cell of this sweep; expected {' or '.join(failures.KINDS)}, "
+                "or cells' ids as in the study's table.csv"
+            )
+        chosen |= found
+    return list(chosen.values())
+
+
+def _forget(cell: Cell) -> None:
+    """Make the cell missing. One that failed goes on from its checkpoint; any other starts anew."""
+    failure = failures.read(cell.id)
+    if failure is None or failure.kind == failures.DIVERGED:
+        checkpoints.forget(cell.id)
+    ledger.remove(cell.id)
+    failures.forget(cell.id)
+
+
+def _check(policy: Policy) -> None:
+    if policy.max_failures is not None and policy.max_failures < 0:
+        raise StudyError(f"--max-failures is {policy.max_failures}; expected a whole number from 0")
+    if not policy.checkpoint_seconds >= 0:
+        raise StudyError(f"--checkpoint-seconds is {policy.checkpoint_seconds}; expected a number from 0")
 
 
 def describe(cell: Cell) -> str:
     return f"{cell.label}, fold {cell.fold}, seed {cell.seed}"
 
 
-def _train(missing: list[tuple[Cell, Split]], store: Store, placement: Placement, mirror: Mirror) -> dict[str, str]:
-    with schedule.cluster(placement.address):
+def _train(
+    missing: list[tuple[Cell, Split]], asked: Asked, placement: Placement, policy: Policy, mirror: Mirror
+) -> str:
+    """Train the cells; why the sweep stopped early, or ""."""
+    by_id = {cell.id: cell for cell, _ in missing}
+    allowed = asked.study.failures_allowed(len(by_id)) if policy.max_failures is None else policy.max_failures
+    origin = provenance.collect()
+    with schedule.cluster(placement.address), SweepProgress(by_id) as progress:
         gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
         resources = schedule.Resources(cpus=placement.cpus, gpus=gpus)
-        with SweepProgress({cell.id: cell for cell, _ in missing}) as progress:
-            return schedule.run(
+        events = Events(by_id, progress, mirror, provenance=origin, allowed=allowed)
+        try:
+            schedule.run(
                 missing,
-                store,
+                asked.store,
                 resources=resources,
-                provenance=provenance.collect(),
-                listener=_Listener(progress, mirror),
+                provenance=origin,
+                checkpoint_seconds=policy.checkpoint_seconds,
+                listener=events,
             )
-
-
-def _tags(asked: Asked) -> dict[str, str]:
-    return {
-        "pam.study": asked.study.name,
-        "pam.question": asked.study.question,
-        "pam.dataset": asked.store.label,
-        "pam.data_hash": asked.store.hash,
-        "pam.settings": ", ".join(f"{key}={value}" for key, value in asked.settings.items()),
-        "pam.demo": str(asked.demo),
-    }
-
-
-class _Listener(schedule.Listener):
-    """Passes a running sweep's events to the progress line and to the mirror."""
-
-    def __init__(self, progress: SweepProgress, mirror: Mirror) -> None:
-        self._progress = progress
-        self._mirror = mirror
-
-    def on_epoch(self, cell_id: str, metrics: Mapping[str, float]) -> None:
-        self._progress.epoch(cell_id, metrics)
-        self._mirror.epoch(cell_id, metrics)
-
-    def on_finished(self, cell_id: str) -> None:
-        scores = summarise(ledger.read(cell_id))
-        self._progress.finished(cell_id, f"IoU {scores['iou']:.3f}, Dice per patient {scores['patient_dice']:.3f}")
-        self._mirror.finished(cell_id)
-
-    def on_retry(self, cell_id: str) -> None:
-        self._progress.retry(cell_id)
-
-    def on_failed(self, cell_id: str) -> None:
-        self._progress.failed(cell_id)
+        finally:
+            events.interrupted()  # before Ray's shutdown, which may take longer than the time that is left
+    return events.stopped

@@ -14,7 +14,7 @@ from typing import Any
 from pam import home, manifest, study
 from pam.errors import ResultsError
 from pam.files import write_text
-from pam.track import Reader
+from pam.track.reader import Reader
 
 THREADS = 8
 

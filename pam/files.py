@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from pam.errors import PamError
+
+# What a file system says when nothing can be stored any more: full, over quota, read-only, broken, gone.
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+
+
+def is_storage(error: BaseException | None) -> bool:
+    """Whether the error is the file system's, and not that of what was stored."""
+    return isinstance(error, OSError) and error.errno in STORAGE
 
 
 @contextmanager
@@ -25,6 +36,18 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `PamError` unless files can be made in the folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise PamError(
+            f"{folder}: cannot be written ({error.strerror}); free it, or set PAM_HOME to a folder of yours"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

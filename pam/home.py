@@ -44,6 +44,16 @@ def carried() -> Path:
     return home() / "carried"
 
 
+def leases() -> Path:
+    """Who is at work on what, one folder per cell id."""
+    return home() / "leases"
+
+
+def failures() -> Path:
+    """What is known of cells that ended without a result, one file per cell id."""
+    return home() / "failures"
+
+
 def studies() -> Path:
     """What each sweep asked for: one manifest per study and data set."""
     return home() / "studies"

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pam import carry, cells, entries
+from pam import carry, cells, entries, leases
 from pam.data.folds import Split
 from pam.data.store import Store
 from pam.result import Record, Result
@@ -48,17 +48,17 @@ def train(
     record: Record,
     on_epoch: Tell,
 ) -> dict[str, str]:
-    """Train the cells in their order; cell id → why, of those that diverged."""
+    """Train the cells in their order; cell id → why, of those that diverged or that another process is training."""
     torch.set_num_threads(cpus)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    diverged = {}
+    without_result = {}
     for cell, split in planned:
         try:
             for epoch in cells.run(cell, store, split, device=device, provenance=provenance, record=record):
                 on_epoch(cell, epoch)
-        except Diverged as error:
-            diverged[cell.id] = str(error)
-    return diverged
+        except (Diverged, leases.Busy) as error:
+            without_result[cell.id] = f"{type(error).__name__}: {error}"
+    return without_result
 
 
 def _carry(folder: Path, result: Result) -> None:

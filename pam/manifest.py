@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pam import cells, home
+from pam import cells, home, leases
 from pam.data.store import Store
 from pam.errors import StudyError
 from pam.files import write_text
@@ -36,27 +36,28 @@ def write(
     `split` is what `pam.data.split_choice.describe` says of the study's splits.
     """
     path = path_of(study.name, store.dataset)
-    declared_ids = {cell.id for cell in declared}
-    earlier = json.loads(path.read_text())["cells"] if path.exists() else []
-    by_id = {cell["id"]: cell for cell in earlier if cell["id"] in declared_ids}
-    by_id |= {cell.id: cells.describe(cell) for cell in asked}
-    manifest = {
-        "study": study.name,
-        "question": study.question,
-        "dataset": store.dataset,
-        "title": store.title,
-        "phantom": store.phantom,
-        "demo": demo,
-        "settings": dict(settings),
-        "split": dict(split),
-        "folds": study.folds,
-        "seeds": study.seeds,
-        "data_hash": store.hash,
-        "remarks": store.remarks,
-        "written": datetime.datetime.now(datetime.UTC).isoformat(),
-        "cells": sorted(by_id.values(), key=lambda cell: (cell["seed"], cell["fold"], cell["label"])),
-    }
-    write_text(path, json.dumps(manifest, indent=1))
+    with leases.Watch().wait(f"study-{study.name}-{store.dataset}"):  # another driver may add its cells
+        declared_ids = {cell.id for cell in declared}
+        earlier = json.loads(path.read_text())["cells"] if path.exists() else []
+        by_id = {cell["id"]: cell for cell in earlier if cell["id"] in declared_ids}
+        by_id |= {cell.id: cells.describe(cell) for cell in asked}
+        manifest = {
+            "study": study.name,
+            "question": study.question,
+            "dataset": store.dataset,
+            "title": store.title,
+            "phantom": store.phantom,
+            "demo": demo,
+            "settings": dict(settings),
+            "split": dict(split),
+            "folds": study.folds,
+            "seeds": study.seeds,
+            "data_hash": store.hash,
+            "remarks": store.remarks,
+            "written": datetime.datetime.now(datetime.UTC).isoformat(),
+            "cells": sorted(by_id.values(), key=lambda cell: (cell["seed"], cell["fold"], cell["label"])),
+        }
+        write_text(path, json.dumps(manifest, indent=1))
     return manifest
 
 

@@ -19,9 +19,10 @@ class SweepProgress:
     def __init__(self, cells: Mapping[str, Cell]) -> None:
         self._cells = cells
         self._epochs: dict[str, int] = {}
+        self._waited_for: set[str] = set()
         self._done = self._failed = 0
         self._start = time.monotonic()
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, markup=False)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -54,31 +55,49 @@ class SweepProgress:
         self._done += 1
         self._line(cell_id, result)
 
-    def failed(self, cell_id: str) -> None:
+    def failed(self, cell_id: str, reason: str) -> None:
+        """`reason`: failed or diverged, and why."""
         self._epochs.pop(cell_id, None)
         self._failed += 1
-        self._line(cell_id, "FAILED")
+        self._line(cell_id, reason, problem=True)
 
-    def retry(self, cell_id: str) -> None:
-        self._line(cell_id, "failed, goes on from its checkpoint")
+    def retry(self, cell_id: str, reason: str) -> None:
+        self._line(cell_id, f"stopped ({reason}), goes on from its checkpoint", problem=True)
 
-    def _line(self, cell_id: str, words: str) -> None:
+    def waiting(self, holders: Mapping[str, str]) -> None:
+        """Only cells are left that others train: cell id → who. Said once while it stays so."""
+        if holders.keys() == self._waited_for:
+            return
+        self._waited_for = set(holders)
+        who = ", ".join(sorted(set(holders.values())))
+        cells = f"{len(holders)} cell{'s' * (len(holders) != 1)}"
+        self._say(f"waiting for {cells} that another sweep is training ({who})")
+
+    def _say(self, text: str) -> None:
+        if self._bar:
+            self._bar.print(text)
+        else:
+            self._console.print(text, soft_wrap=True)
+
+    def _line(self, cell_id: str, words: str, *, problem: bool = False) -> None:
         cell = self._cells[cell_id]
         where = f"{cell.label}, fold {cell.fold}, seed {cell.seed}"
         if self._bar:
             self._bar.update(self._task, completed=self._done + self._failed, note=self._note())
-            if "ailed" in words.lower():
-                self._bar.print(f"{where}: {words}")
+            if problem:
+                self._say(f"{where}: {words}")
         else:
-            self._console.print(
-                f"{self._done + self._failed}/{len(self._cells)} {where}: {words}  ({self._note()})", soft_wrap=True
-            )
+            self._say(f"{self._done + self._failed}/{len(self._cells)} {where}: {words}  ({self._note()})")
 
     def _note(self) -> str:
         running = ", ".join(
             f"{self._cells[cell].network} epoch {epoch}" for cell, epoch in list(self._epochs.items())[:2]
         )
-        parts = [f"ETA {self._eta()}", f"{self._failed} failed" if self._failed else "", running if self._bar else ""]
+        parts = [
+            f"ETA {self._eta()}",
+            f"{self._failed} without a result" if self._failed else "",
+            running if self._bar else "",
+        ]
         return ", ".join(part for part in parts if part)
 
     def _eta(self) -> str:

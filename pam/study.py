@@ -219,6 +219,7 @@ class Study:
     columns: tuple[str, ...] = ()
     caption: str = ""
     published: Mapping[str, str] = field(default_factory=dict)
+    max_failures: int | None = None  # cells that may fail or diverge before a sweep stops; see `failures_allowed`
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -240,11 +241,20 @@ class Study:
             raise StudyError(f"{study}: published row {unknown[0]!r} is none of its rows: {'; '.join(names)}")
         if self.folds < 1 or self.seeds < 1:
             raise StudyError(f"{study}: {self.folds} folds and {self.seeds} seeds; needs 1 of each at least")
+        if self.max_failures is not None and self.max_failures < 0:
+            raise StudyError(f"{study}: max_failures is {self.max_failures}; expected a whole number from 0")
 
     @property
     def rows(self) -> tuple[Variant, ...]:
         """The reference first, then the variants."""
         return (self.reference, *self.variants)
+
+    def failures_allowed(self, cells: int) -> int:
+        """How many of so many cells may fail or diverge: `max_failures`, else a tenth of them, but no fewer than five.
+
+        A row that diverges in every fold and seed is a finding; a tenth of the cells or more is a mistake.
+        """
+        return max(5, cells // 10) if self.max_failures is None else self.max_failures
 
     def cells(
         self,

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from pam import cli, request, study
+from pam.cells import CHECKPOINT_SECONDS
 from pam.data.split_choice import IN_FOLDS
 from pam.datasets import DATASETS
-from pam.driver import Outcome, Placement, sweep
+from pam.driver import INTERRUPTED, Outcome, Placement, Policy, sweep
+from pam.failures import KINDS
 from pam.rehearsal import rehearse
 from pam.study import Study
 from pam.track import ui_hint
@@ -25,9 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         print(rehearse(request.of(arguments), placement, _tell if sys.stdout.isatty() else lambda _: None))
         return 0
-    outcome = sweep(request.of(arguments), placement)
+    policy = Policy(
+        rerun=arguments.rerun, max_failures=arguments.max_failures, checkpoint_seconds=arguments.checkpoint_seconds
+    )
+    outcome = sweep(request.of(arguments), placement, policy)
     print(_summary(outcome))
-    return 1 if outcome.failed else cli.INTERRUPTED if outcome.interrupted else 0
+    if outcome.stopped == INTERRUPTED:
+        return cli.INTERRUPTED
+    return 1 if outcome.failed or outcome.stopped or outcome.to_go else 0
 
 
 def _describe(declared: Study) -> str:
@@ -44,11 +51,16 @@ def _summary(outcome: Outcome) -> str:
         lines = [f"{what}: all {outcome.asked} cells were done already, nothing to train"]
     else:
         lines = [f"{what}: {outcome.finished} cells trained, {outcome.found} were done already, of {outcome.asked}"]
-    lines += [f"failed: {cell}: {text.strip().splitlines()[-1]}" for cell, text in outcome.failed.items()]
-    if outcome.interrupted:
-        lines.append(f"interrupted: {outcome.interrupted} cells to go; the same command goes on with them")
+    lines += [f"{cell}: {failure.summary}" for cell, failure in outcome.failed.items()]
+    for kind in KINDS:
+        if count := sum(failure.kind == kind for failure in outcome.failed.values()):
+            lines.append(f"{count} cell{'s' * (count != 1)} {kind}; to train again: add --rerun {kind}")
+    if outcome.stopped:
+        lines.append(f"{outcome.stopped}: {outcome.to_go} cells to go; the same command goes on with them")
     if outcome.mirror_behind:
-        lines.append(f"MLflow is behind ({outcome.mirror_behind}); the same command fills it")
+        lines.append(
+            f"MLflow is behind ({outcome.mirror_behind}); to fill it: python -m pam.track sync {outcome.study}"
+        )
     lines.append(f"MLflow: {ui_hint()}")
     return "\n".join(lines)
 
@@ -67,6 +79,27 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cpus", type=int, default=1, help="CPUs per cell (default: 1)")
     parser.add_argument(
         "--gpus", type=float, help="GPUs per cell, a fraction or whole (default: 1 where there are any)"
+    )
+    parser.add_argument(
+        "--rerun",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="failed|diverged|CELL",
+        help="train these again: cells that failed, that diverged, or by id",
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=int,
+        metavar="N",
+        help="stop once more than N cells failed or diverged (default: the study's; its own: a tenth, or five)",
+    )
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        metavar="S",
+        default=CHECKPOINT_SECONDS,
+        help="save a cell's state when S seconds have passed since the last time (default: %(default)g)",
     )
     return parser.parse_args(argv)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pam import ledger
+from pam import failures, ledger
 from pam.data.split_choice import IN_FOLDS
 from pam.errors import ResultsError
 from pam.measures import MEASURES as BY_PROTOCOL
@@ -45,6 +45,7 @@ class Row:
     peak_memory_mb: float  # the largest of its cells: of the GPU where there was one, else of the process
     cells: tuple[str, ...]
     missing: tuple[tuple[int, int], ...]
+    without_result: Mapping[tuple[int, int], str]  # those of the missing that failed or diverged, and which of the two
 
     @property
     def expected(self) -> int:
@@ -102,7 +103,9 @@ def gaps(table: Table) -> list[str]:
     found = []
     for row in table.rows:
         if row.missing:
-            where = ", ".join(f"{fold}/{seed}" for fold, seed in row.missing)
+            where = ", ".join(
+                f"{fold}/{seed} {row.without_result.get((fold, seed), '')}".rstrip() for fold, seed in row.missing
+            )
             found.append(f"{GAP} {row.label}: {len(row.missing)} of {row.expected} cells missing (fold/seed {where}).")
     return found
 
@@ -197,6 +200,11 @@ def _row(label: str, cells: pd.DataFrame) -> Row:
         peak_memory_mb=float(pd.to_numeric(finished.peak_memory_mb).max()),
         cells=tuple(finished.id),
         missing=tuple(zip(missing.fold.tolist(), missing.seed.tolist(), strict=True)),
+        without_result={
+            (int(fold), int(seed)): failure.kind
+            for fold, seed, cell_id in zip(missing.fold, missing.seed, missing.id, strict=True)
+            if (failure := failures.read(cell_id)) is not None
+        },
     )
 
 

@@ -15,7 +15,7 @@ from pam.cli import guarded
 from pam.errors import ResultsError
 from pam.result import Result
 from pam.study import RESULTS_VERSION, Cell
-from pam.track import main
+from pam.track.__main__ import main
 
 CELL = Cell(
     label="unet – 3×3",

@@ -45,3 +45,28 @@ def test_a_finished_cell_keeps_its_weights_alone():
     checkpoints.finish("cell", {"w": torch.ones(2)})
     assert checkpoints.load("cell") is None
     assert torch.equal(torch.load(checkpoints.weights_path("cell"), weights_only=True)["w"], torch.ones(2))
+
+
+def test_a_damaged_newest_state_costs_one_generation(caplog):
+    for epoch in (1, 2, 3):
+        checkpoints.save("cell", {"epoch": epoch})
+    path = checkpoints.state_path("cell")
+    path.write_bytes(path.read_bytes()[:100])
+    with caplog.at_level(logging.WARNING):
+        assert checkpoints.load("cell") == {"epoch": 2}
+    assert "cell.pt is damaged" in caplog.text
+
+
+def test_a_writer_killed_between_the_two_renames_leaves_the_earlier_state():
+    for epoch in (1, 2):
+        checkpoints.save("cell", {"epoch": epoch})
+    checkpoints.state_path("cell").replace(checkpoints.previous_path("cell"))
+    assert checkpoints.load("cell") == {"epoch": 2}
+
+
+def test_a_forgotten_cell_has_no_state_left():
+    for epoch in (1, 2):
+        checkpoints.save("cell", {"epoch": epoch})
+    checkpoints.forget("cell")
+    assert checkpoints.load("cell") is None
+    assert list(checkpoints.state_path("cell").parent.iterdir()) == []

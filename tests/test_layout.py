@@ -40,9 +40,12 @@ LAYOUT = (
     "pam.intake",
     "pam.views",
     "pam.data_summary",
+    "pam.failures",
+    "pam.leases",
     "pam.checkpoints",
     "pam.trained",
     "pam.memory",
+    "pam.usage",
     "pam.cells",
     "pam.measure",
     "pam.estimate",
@@ -59,6 +62,7 @@ LAYOUT = (
     "pam.schedule",
     "pam.nodes",
     "pam.preflight",
+    "pam.events",
     "pam.driver",
     "pam.rehearsal",
     "pam.tables",
@@ -84,6 +88,7 @@ LAYOUT = (
     "pam.field_report",
     "pam.networks.__main__",
     "pam.train.__main__",
+    "pam.track.__main__",
     "pam.receptive_fields",
     "pam.prepare",
     "pam.service.__main__",
@@ -92,7 +97,11 @@ LAYOUT = (
     "pam.report",
     "pam.__main__",
 )
-ONLY_IMPORTER = {"mlflow": "pam.track", "ray": "pam.schedule pam.nodes", "optuna": "pam.search"}
+ONLY_IMPORTER = {
+    "mlflow": "pam.track.runs pam.track.reader",
+    "ray": "pam.schedule pam.nodes",
+    "optuna": "pam.search",
+}
 BARE = ("pam.networks", "pam.losses", "pam.metrics", "pam.train", "pam.evaluate", "pam.train.__main__")
 BARE_LIBRARIES = {"torch", "numpy", "scipy"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pam import track
+from pam.cells import describe
 from pam.data.splits import from_nnunet
 from pam.datasets.layout import inside
 from pam.errors import DataError
@@ -85,8 +86,11 @@ def test_a_password_in_the_tracking_uri_is_shown_nowhere(monkeypatch, caplog, ca
     caplog.set_level(logging.DEBUG, logger="pam")
     assert SECRET not in track.ui_hint()
     cell = Cell(label="unet", network="unet", options={}, recipe={}, fold=0, seed=0, data_hash="d", split_hash="s")
-    mirror = track.Mirror("experiment", {"pam.question": "?", "pam.dataset": "phantom"}, [cell])
-    mirror.close()
+    said = {"study": "s", "question": "?", "dataset": "phantom", "title": "t", "phantom": True, "demo": False}
+    asked = said | {"settings": {}, "folds": 2, "seeds": 1, "data_hash": "d", "cells": [describe(cell)]}
+    mirror = track.Mirror(asked)
+    mirror.refresh(cell.id)
+    mirror.close(patience=0)
     assert "127.0.0.1:9" in mirror.behind
     for shown in (mirror.behind, caplog.text, *capsys.readouterr()):
         assert SECRET not in shown

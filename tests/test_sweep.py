@@ -1,8 +1,8 @@
 """The sweep as its user meets it, with real Ray and MLflow; one small study, swept again and again."""
 
+import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pam import cli, ledger, manifest, study, sweep, track
+from pam import cli, failures, ledger, manifest, study, sweep, track
 from pam.data.store import find
 from pam.plan import plan
 
@@ -44,11 +44,11 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pam.sweep", *words],
         cwd=folder,
-        env=environment(folder),
+        env={**environment(folder), **variables},
         capture_output=True,
         text=True,
         timeout=240,
@@ -98,7 +98,7 @@ def test_mlflow_holds_a_parent_per_variant_with_aggregates_and_a_child_per_cell(
     assert sorted(run.data.tags["pam.cell"] for run in children) == sorted(cell_ids())
     assert all(run.info.status == "FINISHED" for run in everything)
     for parent in parents.values():
-        assert parent.data.metrics["cells"] == 2
+        assert parent.data.metrics["n"] == 2
         mine = [run for run in children if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
         mean = sum(run.data.metrics["patient_dice"] for run in mine) / len(mine)
         assert parent.data.metrics["patient_dice_mean"] == pytest.approx(mean)
@@ -113,8 +113,19 @@ def test_a_childs_run_holds_learning_curve_parameters_provenance_and_the_parquet
     assert child.data.params["width"] == "4"
     assert child.data.tags["pam.data_hash"] == find("phantom").hash
     assert {"pam.git_commit", "pam.packages.torch", "pam.device"} <= set(child.data.tags)
+    assert child.data.metrics["system/cpu_percent"] > 0
+    assert len(client.get_metric_history(child.info.run_id, "system/memory_mb")) == 2
     files = {file.path for file in client.list_artifacts(child.info.run_id)}
-    assert {"slices.parquet", "cases.parquet", "epochs.parquet", "cell.json"} <= files
+    assert files == {"configuration.json", "ledger", "model", "overlays"}
+    tables = {file.path for file in client.list_artifacts(child.info.run_id, "ledger")}
+    assert {f"ledger/{name}" for name in ("slices.parquet", "cases.parquet", "epochs.parquet", "cell.json")} <= tables
+    overlays = {Path(file.path).name.partition("_")[0] for file in client.list_artifacts(child.info.run_id, "overlays")}
+    assert overlays <= {"worst", "middle", "best"}
+    path = client.download_artifacts(child.info.run_id, "configuration.json")
+    configuration = json.loads(Path(path).read_text())
+    assert configuration["cell"] == child.data.tags["pam.cell"]
+    assert (configuration["options"]["width"], configuration["recipe"]["epochs"]) == (4, 2)
+    assert configuration["recipe"]["weight_decay"] == 0.01  # a default, written out
 
 
 def test_the_same_sweep_again_trains_nothing_and_says_so_in_a_line(swept, home):
@@ -143,24 +154,47 @@ def test_without_one_ledger_entry_only_that_cell_trains_and_its_scores_return_bi
     assert sorted(run.data.tags["pam.cell"] for run in children) == sorted(cell_ids())
 
 
-def test_mlflow_is_filled_from_the_ledger(swept, home):
-    shutil.rmtree(home / "mlflow")
-    assert command(swept, "small.py", *SMALL).returncode == 0
-    children = [run for run in runs(MlflowClient(track.tracking_uri())) if "pam.cell" in run.data.tags]
+def test_an_empty_mlflow_is_filled_from_the_ledger(swept, home, tmp_path):
+    empty = f"sqlite:///{tmp_path}/empty.db"
+    assert command(swept, "small.py", *SMALL, MLFLOW_TRACKING_URI=empty).returncode == 0
+    children = [run for run in runs(MlflowClient(empty)) if "pam.cell" in run.data.tags]
     assert sorted(run.data.tags["pam.cell"] for run in children) == sorted(cell_ids())
     assert all(run.data.metrics["patient_dice"] >= 0 for run in children)
 
 
-def test_a_cell_that_diverges_is_listed_with_its_reason_and_the_exit_code_is_one(swept, home):
-    run = command(
-        swept, "small.py", *SMALL, "--set", "learning_rate=1e30", "--set", "precision=float32", "--folds", "0"
-    )
+DIVERGING = ["small.py", *SMALL, "--set", "learning_rate=1e30", "--set", "precision=float32", "--folds", "0"]
+
+
+def test_cells_that_diverge_are_recorded_reported_and_counted_and_train_again_only_when_asked(swept, home):
+    run = command(swept, *DIVERGING)
     assert run.returncode == 1
-    failed = [line for line in run.stdout.splitlines() if line.startswith("failed: ")]
-    assert len(failed) == 2
-    assert all("Diverged: the loss became nan" in line for line in failed)
-    statuses = {r.info.status for r in runs(MlflowClient(track.tracking_uri())) if "pam.cell" in r.data.tags}
-    assert "RUNNING" not in statuses
+    lines = run.stdout.splitlines()
+    assert (
+        sum(": diverged: the loss became nan in epoch 1" in line for line in lines) == 4
+    )  # as it happened, and at last
+    assert "2 cells diverged; to train again: add --rerun diverged" in lines
+    ids = [cell["id"] for cell in manifest.read("small")["cells"]]
+    records = {cell: record for cell in ids if (record := failures.read(cell)) is not None}
+    assert len(records) == 2
+    assert {record.kind for record in records.values()} == {failures.DIVERGED}
+    ended = {r.data.tags["pam.cell"]: r for r in runs(MlflowClient(track.tracking_uri())) if "pam.cell" in r.data.tags}
+    for cell in records:
+        assert ended[cell].info.status == "FAILED"
+        assert ended[cell].data.tags["pam.outcome"] == "diverged"
+        assert "nan in epoch 1" in ended[cell].data.tags["pam.reason"]
+    assert "RUNNING" not in {run.info.status for run in ended.values()}
+
+    again = command(swept, *DIVERGING)  # a sweep that trains nothing needs no cluster
+    assert again.returncode == 1
+    assert "0 cells trained" in again.stdout
+    assert {cell: failures.read(cell) for cell in records} == records
+
+    one = next(iter(records))
+    rerun = command(swept, *DIVERGING, "--rerun", one, "--max-failures", "0")
+    assert rerun.returncode == 1
+    assert "1 cell failed or diverged, and 0 are allowed" in rerun.stdout
+    assert [cell for cell in records if failures.read(cell) != records[cell]] == [one]
+    command(swept, "small.py", *SMALL)  # the study as it was is the newest again
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(swept, home):
@@ -207,6 +241,8 @@ def test_other_settings_are_other_cells(home):
         (["fpa_dilation", "--demo", "--folds", "x"], r"error: argument --folds: 'x'; expected numbers"),
         (["fpa_dilation", "--demo", "--cpus", "0"], r"error: --cpus is 0"),
         (["fpa_dilation", "--demo", "--gpus", "1.5"], r"error: --gpus is 1.5"),
+        (["fpa_dilation", "--demo", "--rerun", "nope"], r"error: --rerun nope: not a cell of this sweep; .*diverged"),
+        (["fpa_dilation", "--demo", "--max-failures", "-1"], r"error: --max-failures is -1; expected"),
         ([], r"error: no study named; there are: .*fpa_dilation"),
     ],
 )

@@ -17,7 +17,14 @@ from pam.study import Recipe
 
 
 class Diverged(ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss or a weight became NaN or infinite."""
+
+    def __init__(self, what: str, epoch: int) -> None:
+        super().__init__(what, epoch)  # both, so that the exception survives pickling
+        self.epoch = epoch
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} in epoch {self.epoch}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,7 @@ def fit(
 
     `validate` scores the network after every `recipe.validate_every` passes and the last one; it must draw nothing.
     When all passes are done, the network has the weights that `recipe.select` names. Raises `Diverged` when an epoch's
-    mean loss is not finite.
+    mean loss or a weight after it is not finite.
     """
     device = batches.device
     network.to(device=device, memory_format=memory_format(device))  # type: ignore[call-overload]
@@ -69,7 +76,9 @@ def fit(
         torch.manual_seed(batches.generator.initial_seed() + epoch)
         loss = _one_pass(network, batches, optimizer, recipe)
         if not math.isfinite(loss):
-            raise Diverged(f"the loss became {loss} in epoch {epoch}")
+            raise Diverged(f"the loss became {loss}", epoch)
+        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+            raise Diverged("a weight became NaN or infinite", epoch)  # the last step's; its loss was still finite
         scheduler.step()
         seconds = time.perf_counter() - start
         dice = math.nan

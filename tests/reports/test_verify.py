@@ -2,15 +2,13 @@
 
 import json
 import shutil
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from pam import home, ledger, manifest, views
+from pam import home, ledger
 from pam.errors import PamError
 from pam.report import main
-from pam.study import Cell
 from pam.track import Mirror, tracking_uri
 
 STUDY = """
@@ -120,15 +118,9 @@ def mirrored(small: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> st
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_uri() == uri
-    names = [field.name for field in fields(Cell)]
-    cells = [Cell(**{name: cell[name] for name in names}) for cell in small["cells"]]
-    tags = {"pam.study": "small", "pam.question": "Is aunet better?", "pam.dataset": "BRATS 2018"}
-    mirror = Mirror("small on brats2018", tags, cells)
-    view = views.path_of(small["data_hash"])
-    mirror.study({manifest.FILE: manifest.path_of("small", "brats2018"), view.name: view})
-    for cell in cells:
-        if ledger.has(cell.id):
-            mirror.finished(cell.id)
+    mirror = Mirror(small)
+    for cell in small["cells"]:
+        mirror.refresh(cell["id"])
     mirror.close()
     assert mirror.behind == ""
     return uri

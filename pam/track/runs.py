@@ -1,0 +1,325 @@
+"""The runs of one experiment, found by tags, so that a cell never has two; what of them is written when."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+# Read by MLflow when it calls a server: a lost one is noticed soon, and tried again by `Mirror` at its own pace.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines per run of a server
+
+from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from pam import checkpoints, failures, home, leases, ledger, manifest, views
+from pam.files import write_text
+from pam.study import Cell
+from pam.track import shown
+from pam.track.where import tracking_uri
+from pam.views import View
+
+AWAY = (MlflowException, SQLAlchemyError, OSError)  # what a store raises that is away, full or not ours to write
+BATCH = 1000  # MLflow's limit of metrics in one call
+TAG_LENGTH = 5000  # of MLflow's limit of 8,000
+Metrics = dict[str, float]
+OUTCOME = "pam.outcome"  # finished, failed or diverged
+FAILED_TAGS = ("pam.reason", "pam.failed_in_epoch", "pam.failed_at")
+CELL, VARIANT, STUDY = "pam.cell", "pam.variant", "pam.report"  # the tags that runs are found by
+LEDGER = "ledger"  # the folder of a cell's entry among its run's artifacts
+
+
+class Runs:
+    """The experiment of a study on a data set. Every method may be called again after it raised one of `AWAY`."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self._manifest = asked
+        self._cells = {str(cell["id"]): _cell(cell) for cell in asked["cells"]}
+        self._tags = {
+            "pam.study": asked["study"],
+            "pam.dataset": asked["dataset"],
+            "pam.data_hash": asked["data_hash"],
+            "pam.phantom": str(asked["phantom"]),
+            "pam.demo": str(asked["demo"]),
+        }
+        self._experiment = ""
+        self._runs: dict[tuple[str, str], Run] = {}  # (tag, its value) → run
+        self._logged: dict[str, int] = {}  # cell → last epoch in MLflow
+        self._views: dict[str, View] | None = None
+        self._watch = leases.Watch()
+
+    def open(self) -> None:
+        """Connect, creating store and experiment if need be, and find the runs that are there; once."""
+        if self._experiment:
+            return
+        for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
+        with self._alone("experiment"):  # two that create one SQLite database at a time spoil it
+            if tracking_uri().startswith("sqlite:"):
+                home.mlflow().mkdir(parents=True, exist_ok=True)
+            self._client = MlflowClient(tracking_uri())
+            experiment = self._find_or_create_experiment()
+        self._runs = {key: run for run in every_run(self._client, experiment) if (key := _key(run))}
+        self._experiment = experiment
+
+    def _find_or_create_experiment(self) -> str:
+        name = f"{self._manifest['study']} on {self._manifest['dataset']}"
+        note = shown.study_note(self._manifest)[:TAG_LENGTH]
+        found: Experiment | None = self._client.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            if found.tags.get("mlflow.note.content") != note:
+                self._client.set_experiment_tag(found.experiment_id, "mlflow.note.content", note)
+            return str(found.experiment_id)
+        artifacts = None
+        if tracking_uri().startswith("sqlite:"):
+            artifacts = (home.mlflow() / "artifacts" / name).as_uri()
+        tags = {
+            **self._tags,
+            "pam.question": self._manifest["question"],
+            "mlflow.note.content": note,
+            "mlflow.experimentKind": "custom_model_development",  # else the UI opens on its page for language models
+        }
+        return str(self._client.create_experiment(name, artifact_location=artifacts, tags=tags))
+
+    def epochs(self, cell_id: str, epochs: Sequence[Mapping[str, Any]]) -> None:
+        """Log the epochs that MLflow lacks, as steps."""
+        run_id = self._running(cell_id)
+        if cell_id not in self._logged:
+            history = self._client.get_metric_history(run_id, "loss")
+            self._logged[cell_id] = max((metric.step for metric in history), default=0)
+        new = [epoch for epoch in epochs if epoch["epoch"] > self._logged[cell_id]]
+        self._log(run_id, new, shown.learning_curve)
+        if new:
+            self._logged[cell_id] = int(new[-1]["epoch"])
+
+    def _log(
+        self, run_id: str, epochs: Sequence[Mapping[str, Any]], metrics_of: Callable[[Mapping[str, Any]], Metrics]
+    ) -> None:
+        now = _milliseconds()
+        metrics = [
+            Metric(name, value, now, int(epoch["epoch"]))
+            for epoch in epochs
+            for name, value in metrics_of(epoch).items()
+            if math.isfinite(value)
+        ]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def has(self, cell_id: str) -> bool:
+        """Whether the cell has a run."""
+        return (CELL, cell_id) in self._runs
+
+    def refresh(self, cell_id: str) -> None:
+        """Bring the cell's run to what ledger and failures hold."""
+        run = self._runs.get((CELL, cell_id))
+        status = run.info.status if run else ""
+        if ledger.has(cell_id):
+            if status != "FINISHED":
+                with self._alone(cell_id):
+                    self._finish(cell_id)
+        elif (failure := failures.read(cell_id)) is not None:
+            if run is None or run.data.tags.get(FAILED_TAGS[-1]) != failure.when:
+                with self._alone(cell_id):
+                    self._fail(cell_id, failure)
+        elif run and status == "FINISHED":  # its entry is gone: it is to be trained again
+            self._client.delete_run(run.info.run_id)
+            del self._runs[CELL, cell_id]
+            self._logged.pop(cell_id, None)
+        elif status == "RUNNING" and not self._watch.holder(cell_id):  # its driver was killed
+            self.interrupt(cell_id)
+
+    def interrupt(self, cell_id: str) -> None:
+        """No run of a cell that nobody trains is left RUNNING."""
+        if self._runs[CELL, cell_id].info.status == "RUNNING":
+            self._read_again(CELL, cell_id)  # another process may have ended it
+        if self._runs[CELL, cell_id].info.status == "RUNNING":
+            self._end(CELL, cell_id, "KILLED")
+
+    def end_orphans(self) -> None:
+        """As `interrupt`, for all cells of the experiment, those that the study no longer asks for too."""
+        for tag, cell_id in list(self._runs):
+            if tag == CELL and not self._watch.holder(cell_id):
+                self.interrupt(cell_id)
+
+    def aggregate(self) -> None:
+        """Mean, SD and n over the finished cells of each variant, on its parent run."""
+        by_variant: dict[str, list[str]] = defaultdict(list)
+        for cell_id, cell in self._cells.items():
+            by_variant[cell.variant_id].append(cell_id)
+        for variant, members in by_variant.items():
+            finished = [cell_id for cell_id in members if ledger.has(cell_id)]
+            if not finished and (VARIANT, variant) not in self._runs:
+                continue
+            run_id = self._parent(self._cells[members[0]])
+            parent = self._runs[VARIANT, variant]
+            found = shown.aggregate(self._summary(cell_id) for cell_id in finished) if finished else {"n": 0.0}
+            now = _milliseconds()
+            new = {name: value for name, value in found.items() if parent.data.metrics.get(name) != value}
+            note = shown.variant_note(len(finished), len(members), found)
+            if new or parent.data.tags.get("mlflow.note.content") != note:
+                metrics = [Metric(name, value, now, len(finished)) for name, value in new.items()]
+                self._client.log_batch(run_id, metrics=metrics, tags=[RunTag("mlflow.note.content", note)])
+            if new or parent.info.status != "FINISHED":
+                self._end(VARIANT, variant, "FINISHED")
+
+    def study(self) -> None:
+        """The study's own run: what a report needs besides the cells, as its artifacts; what is there is replaced."""
+        study, dataset = str(self._manifest["study"]), str(self._manifest["dataset"])
+        view = views.path_of(self._manifest["data_hash"])
+        files = {manifest.FILE: manifest.path_of(study, dataset), view.name: view}
+        with self._alone("study"):
+            if (STUDY, study) not in self._runs:
+                tags = {**self._tags, STUDY: study, "mlflow.note.content": shown.STUDY_RUN_NOTE}
+                self._runs[STUDY, study] = self._client.create_run(self._experiment, run_name="the study", tags=tags)
+            run_id = self._runs[STUDY, study].info.run_id
+            with tempfile.TemporaryDirectory() as folder:
+                for name, path in files.items():
+                    if path.is_file():
+                        self._client.log_artifact(run_id, shutil.copy(path, Path(folder) / name))
+            self._end(STUDY, study, "FINISHED")
+
+    def note(self) -> None:
+        """Write down which run holds which finished cell: a report names them."""
+        finished = {cell_id: self._runs[CELL, cell_id] for cell_id in self._cells if self.has(cell_id)}
+        found = {cell_id: run.info.run_id for cell_id, run in finished.items() if run.info.status == "FINISHED"}
+        path = home.runs() / self._manifest["study"] / f"{self._manifest['dataset']}.json"
+        write_text(path, json.dumps(found, indent=1, sort_keys=True))
+
+    def _finish(self, cell_id: str) -> None:
+        """Log all that the ledger holds of the cell and end its run; nothing if another process did so meanwhile."""
+        run_id = self._running(cell_id)
+        run = self._client.get_run(run_id)
+        if run.data.tags.get(OUTCOME) == "finished":
+            self._end(CELL, cell_id, "FINISHED")
+            return
+        entry = ledger.read(cell_id)
+        self._logged.pop(cell_id, None)  # another process may have logged since
+        epochs = cast("list[dict[str, Any]]", entry.epochs.to_dict("records"))
+        self.epochs(cell_id, epochs)
+        if not any(name.startswith("system/") for name in run.data.metrics):
+            self._log(run_id, epochs, shown.usage)
+        now, step = _milliseconds(), len(entry.epochs)
+        found = {name: value for name, value in shown.summarise(entry).items() if math.isfinite(value)}
+        metrics = [Metric(name, value, now, step) for name, value in found.items() if name not in run.data.metrics]
+        told = {f"pam.{name}": str(value) for name, value in shown.flat(entry.provenance).items()}
+        self._artifacts(cell_id, run_id, entry)
+        told |= {name: "" for name in FAILED_TAGS if name in run.data.tags}  # it failed before
+        told |= {OUTCOME: "finished", "mlflow.note.content": shown.cell_note(self._cells[cell_id], entry)}
+        self._client.log_batch(run_id, metrics=metrics, tags=_tags(told))
+        self._end(CELL, cell_id, "FINISHED")
+
+    def _artifacts(self, cell_id: str, run_id: str, entry: ledger.Entry) -> None:
+        """The configuration, the ledger's files, overlays of some test cases, and the weights where they are kept."""
+        configuration = json.dumps(shown.configuration(self._cells[cell_id]), indent=1, ensure_ascii=False)
+        self._client.log_text(run_id, configuration, "configuration.json")
+        self._client.log_artifacts(run_id, str(ledger.folder(cell_id)), LEDGER)
+        if self._views is None:
+            self._views = views.read(self._manifest["data_hash"])
+        for name, image in shown.overlays(entry, self._views):
+            self._client.log_image(run_id, image, artifact_file=f"overlays/{name}")
+        weights = checkpoints.weights_path(cell_id)
+        if weights.exists():
+            self._client.log_artifact(run_id, str(weights), "model")
+
+    def _fail(self, cell_id: str, failure: failures.Failure) -> None:
+        """End the cell's run as FAILED, with what is known of why."""
+        run_id = self._running(cell_id)
+        told = {
+            OUTCOME: failure.kind,
+            **dict(zip(FAILED_TAGS, (failure.message, str(failure.epoch), failure.when), strict=True)),
+            "mlflow.note.content": f"**{failure.summary}**\n\n"
+            + "".join(f"    {line}\n" for line in failure.traceback.splitlines()),
+        }
+        self._client.log_batch(run_id, tags=_tags(told))
+        self._end(CELL, cell_id, "FAILED")
+
+    def _running(self, cell_id: str) -> str:
+        """The id of the cell's run, in state RUNNING."""
+        cell = self._cells[cell_id]
+        if (CELL, cell_id) not in self._runs:
+            tags = {"mlflow.parentRunId": self._parent(cell)}
+            self._find_or_create(CELL, cell_id, cell, shown.run_name(cell), tags)
+        run = self._runs[CELL, cell_id]
+        if run.info.status != "RUNNING":
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            self._read_again(CELL, cell_id)
+        return str(run.info.run_id)
+
+    def _parent(self, cell: Cell) -> str:
+        if (VARIANT, cell.variant_id) not in self._runs:
+            self._find_or_create(VARIANT, cell.variant_id, cell, cell.label, {})
+        return str(self._runs[VARIANT, cell.variant_id].info.run_id)
+
+    def _find_or_create(self, tag: str, value: str, cell: Cell, name: str, tags: Mapping[str, str]) -> None:
+        """The run that holds the tag; if there is none, a new one. Of two processes only one creates it."""
+        with self._alone(f"run-{value}"):
+            found = next(every_run(self._client, self._experiment, f"tags.`{tag}` = '{value}'"), None)
+            if found is None:
+                found = self._client.create_run(
+                    self._experiment, run_name=name, tags={**self._tags, **tags, tag: value}
+                )
+                params = shown.parameters(cell)
+                if tag == CELL:
+                    params |= {"fold": str(cell.fold), "seed": str(cell.seed)}
+                run_id = found.info.run_id
+                self._client.log_batch(run_id, params=[Param(key, text) for key, text in params.items()])
+                data = Dataset(self._manifest["dataset"], cell.data_hash[:16], "pam", cell.data_hash)
+                self._client.log_inputs(run_id, [DatasetInput(data)])
+            self._runs[tag, value] = found
+
+    def _end(self, tag: str, value: str, status: str) -> None:
+        self._client.set_terminated(self._runs[tag, value].info.run_id, status)
+        self._read_again(tag, value)
+
+    def _read_again(self, tag: str, value: str) -> None:
+        self._runs[tag, value] = self._client.get_run(self._runs[tag, value].info.run_id)
+
+    def _summary(self, cell_id: str) -> dict[str, float]:
+        return shown.summarise(ledger.read(cell_id))
+
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """Keep other processes from the same part of MLflow meanwhile."""
+        with self._watch.wait(f"mlflow-{what}"):
+            yield
+
+
+def every_run(client: MlflowClient, experiment: str, filter_string: str = "") -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs([experiment], filter_string, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _cell(described: Mapping[str, Any]) -> Cell:
+    return Cell(**{name: value for name, value in described.items() if name != "id"})
+
+
+def _key(run: Run) -> tuple[str, str] | None:
+    return next(((tag, run.data.tags[tag]) for tag in (CELL, VARIANT, STUDY) if tag in run.data.tags), None)
+
+
+def _tags(values: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(name, value[:TAG_LENGTH]) for name, value in values.items()]
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)
