@@ -16,6 +16,7 @@ COMMANDS = {
     "prepare": ("pam.prepare", "read a data set's scans, check them and store their slices"),
     "service": ("pam.service.__main__", "start, show or stop Ray and MLflow on this machine"),
     "sweep": ("pam.sweep", "train what is missing of a study"),
+    "search": ("pam.search", "find settings for a study's rows"),
     "train": ("pam.train.__main__", "train cells of a study in one process, without Ray"),
     "track": ("pam.track.__main__", "bring results trained elsewhere to the ledger, and the ledger's to MLflow"),
     "predict": ("pam.predict", "segment new cases with a study's trained networks"),

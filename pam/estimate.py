@@ -34,7 +34,7 @@ def kind(cell: Cell) -> tuple[object, ...]:
     """What cells of one cost have in common."""
     recipe = Recipe(**cell.recipe)
     options = tuple(sorted((key, repr(value)) for key, value in cell.options.items()))
-    return cell.network, options, recipe.batch_size, recipe.precision, recipe.loss, recipe.augment
+    return cell.network, options, recipe.batch_size, recipe.precision, recipe.loss, repr(recipe.augment)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,11 @@ def mlflow() -> Path:
     return home() / "mlflow"
 
 
+def searches() -> Path:
+    """Trials of searches, one folder per study."""
+    return home() / "searches"
+
+
 def views() -> Path:
     """What figures show of each data set, one file per data hash: parts of patients' images."""
     return home() / "views"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pam import home
 from pam.errors import PamError
 
 T = TypeVar("T")
@@ -77,6 +79,52 @@ def once(function: Callable[..., T], *arguments: Any, cpus: int, gpus: float, se
             f"a task that asks for {cpus} CPUs and {gpus:g} GPUs gave no answer in {seconds:g} s; is the cluster busy?"
         ) from error
     return answer
+
+
+class Remote(Generic[T]):
+    """An iterator in a process of its own on some node, which works only while its next item is asked for."""
+
+    def __init__(self, make: Callable[..., Iterator[T]], *arguments: Any, cpus: int, gpus: float) -> None:
+        actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Pull)
+        self._actor: Any = actor.remote(make, str(home.home()), *arguments)
+        self.next()
+
+    def next(self) -> None:
+        """Ask for the next item; `ready` tells when it is there."""
+        self._asked = self._actor.pull.remote()
+
+    def item(self) -> T | None:
+        """The item that was asked for; None at the end. Raises `WorkLost` where its process died."""
+        try:
+            item: T | None = ray.get(self._asked)
+        except RayActorError as error:
+            raise WorkLost(_last_line(error)) from error
+        return item
+
+    def end(self) -> None:
+        ray.kill(self._actor)
+
+    @staticmethod
+    def ready(remotes: Sequence[Remote[T]]) -> Remote[T]:
+        """Wait for the first whose item is there."""
+        asked = {remote._asked: remote for remote in remotes}
+        (first,), _ = ray.wait(list(asked), num_returns=1)
+        return asked[first]
+
+
+class WorkLost(RuntimeError):
+    """The process that did some work died."""
+
+
+class _Pull:
+    """The actor of a `Remote`."""
+
+    def __init__(self, make: Callable[..., Iterator[Any]], pam_home: str, *arguments: Any) -> None:
+        os.environ["PAM_HOME"] = pam_home
+        self._items = make(*arguments)
+
+    def pull(self) -> Any:
+        return next(self._items, None)
 
 
 def _task(function: Callable[..., Any], node: Node | None, *, cpus: int, gpus: float) -> Any:

@@ -73,24 +73,25 @@ def plan(
 
     Raises `StudyError` for a network, option or recipe that does not exist or cannot be built.
     """
-    recipe = asdict(DATASETS.build(store.dataset).recipe)
     splits = splits_of(study, store)
-    bound = []
-    for cell in replace(study, folds=len(splits)).cells(folds, seeds, only):
-        resolved = Recipe(**{**recipe, **cell.recipe})
-        bound.append(
-            replace(
-                cell,
-                options=_deviations(cell.options, NETWORKS.options(cell.network)),
-                recipe=_deviations({**vars(resolved), "augment": augment.canonical(resolved.augment)}, RECIPE_DEFAULTS),
-                code=code_of(cell.network, resolved),
-                data_hash=store.hash,
-                split_hash=splits[cell.fold].hash,
-            )
-        )
-    _check_buildable(bound, (len(store.modalities), *store.images.shape[-2:]))
+    declared = replace(study, folds=len(splits)).cells(folds, seeds, only)
+    bound = [bind(cell, store, splits[cell.fold]) for cell in declared]
+    check_buildable(bound, store)
     _check_validation(bound, splits, store)
     return [(cell, splits[cell.fold]) for cell in bound]
+
+
+def bind(cell: Cell, store: Store, split: Split) -> Cell:
+    """The cell with the data set's recipe below its own, on the store's data and this split: one that has an id."""
+    resolved = Recipe(**{**asdict(DATASETS.build(store.dataset).recipe), **cell.recipe})
+    return replace(
+        cell,
+        options=_deviations(cell.options, NETWORKS.options(cell.network)),
+        recipe=_deviations({**vars(resolved), "augment": augment.canonical(resolved.augment)}, RECIPE_DEFAULTS),
+        code=code_of(cell.network, resolved),
+        data_hash=store.hash,
+        split_hash=split.hash,
+    )
 
 
 def check(study: Study) -> None:
@@ -110,8 +111,9 @@ def check(study: Study) -> None:
         split_choice.parse(study.split)
 
 
-def _check_buildable(cells: list[Cell], image: tuple[int, int, int]) -> None:
-    """Try each distinct network on an image (c h w), so that an impossible one shows before any cell starts."""
+def check_buildable(cells: list[Cell], store: Store) -> None:
+    """Try each distinct network on an image of the store, so that an impossible one shows before any cell starts."""
+    image = (len(store.modalities), *store.images.shape[-2:])
     distinct = {}
     for cell in cells:
         try:

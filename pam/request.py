@@ -54,15 +54,10 @@ class Asked:
 
 def resolve(request: Request) -> Asked:
     """The cells asked for, bound to prepared data. Raises `PamError` for anything that does not exist."""
-    study, settings = request.study, dict(request.settings)
-    if request.demo:
-        stand_in = DATASETS.build(study.dataset).stand_in
-        study = replace(study, dataset=stand_in, folds=DEMO_FOLDS, seeds=DEMO_SEEDS)
-        settings = DEMO_SETTINGS | settings
-    if request.dataset:
-        study = replace(study, dataset=request.dataset)
-    study = apply_settings(study, settings)
-    check(study)
+    if request.study.search is not None:
+        name = request.study.name
+        raise StudyError(f"study {name!r} declares a search, not rows to train; run: python -m pam.search {name}")
+    study, settings = settle(request)
     store = open_store(study.dataset)
     splits = splits_of(study, store)
     return Asked(
@@ -74,6 +69,20 @@ def resolve(request: Request) -> Asked:
         declared=[cell for cell, _ in plan(study, store)],
         split=split_choice.describe(split_of(study, store), splits),
     )
+
+
+def settle(request: Request) -> tuple[Study, dict[str, Any]]:
+    """The study with the demo's size, data set and settings applied, and the settings; all of its names checked."""
+    study, settings = request.study, dict(request.settings)
+    if request.demo:
+        stand_in = DATASETS.build(study.dataset).stand_in
+        study = replace(study, dataset=stand_in, folds=DEMO_FOLDS, seeds=DEMO_SEEDS)
+        settings = DEMO_SETTINGS | settings
+    if request.dataset:
+        study = replace(study, dataset=request.dataset)
+    study = apply_settings(study, settings)
+    check(study)
+    return study, settings
 
 
 def open_store(name: str) -> Store:

@@ -196,6 +196,47 @@ def _digest(determinants: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Range:
+    """Values from `low` to `high`, both included; whole numbers if both are. log: as likely in every decade."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and not self.low > 0):
+            raise StudyError(
+                f"range from {self.low} to {self.high}: expected two numbers that rise, above 0 for a logarithmic one"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What to vary to find good settings of each row: recipe fields and network options, by range or by choice.
+
+    Settings are chosen on a validation split inside the training side of `fold`; see `pam.search`.
+    """
+
+    space: Mapping[str, Range | Sequence[Any]]
+    trials: int = 20  # of each row
+    scheduler: str = "asha"  # or "hyperband": which trials stop early, compared at equal epochs
+    fold: int = 0
+    winners: int = 1  # of each row
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scheduler not in ("asha", "hyperband"):
+            raise StudyError(f"search: scheduler {self.scheduler!r}; expected 'asha' or 'hyperband'")
+        if not 1 <= self.winners <= self.trials:
+            raise StudyError(f"search: {self.winners} winners of {self.trials} trials; expected 1 ≤ winners ≤ trials")
+        if "epochs" in self.space:
+            raise StudyError("search: the space varies 'epochs'; trials are compared at equal epochs, leave it out")
+        empty = [name for name, values in self.space.items() if not isinstance(values, Range) and not len(values)]
+        if not self.space or empty:
+            raise StudyError(f"search: no values for {empty or 'anything'}; expected a Range or a list of values")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A question and what it takes to answer it. `name` is the study file's.
 
@@ -220,6 +261,8 @@ class Study:
     caption: str = ""
     published: Mapping[str, str] = field(default_factory=dict)
     max_failures: int | None = None  # cells that may fail or diverge before a sweep stops; see `failures_allowed`
+    search: Search | None = None  # in place of a grid: `pam.search` finds the rows and writes them as another study
+    tested: tuple[int, ...] | None = None  # folds to run, where the patients that the others test were searched on
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -267,7 +310,9 @@ class Study:
         `only` chooses rows: those whose name holds all words of one of its texts ("fpa dilation=9").
         """
         rows = self.rows if only is None else self._named(only)
-        folds = range(self.folds) if folds is None else _within(folds, self.folds, "fold", self.name)
+        if folds is None:
+            folds = range(self.folds) if self.tested is None else self.tested
+        folds = _within(folds, self.folds, "fold", self.name)
         seeds = range(self.seeds) if seeds is None else _within(seeds, self.seeds, "seed", self.name)
         return [
             Cell(
@@ -348,7 +393,7 @@ def _run_file(path: Path) -> ModuleType:
 def _line_in(path: Path, error: BaseException) -> int:
     """The line of the file that the error came through last."""
     frames = traceback.extract_tb(error.__traceback__)
-    return [frame.lineno or 0 for frame in frames if frame.filename == str(path)][-1]
+    return [frame.lineno or 0 for frame in frames if Path(frame.filename).resolve() == path.resolve()][-1]
 
 
 def _study_of(module: ModuleType, name: str, where: str) -> Study:

@@ -47,6 +47,7 @@ LAYOUT = (
     "pam.memory",
     "pam.usage",
     "pam.cells",
+    "pam.arm",
     "pam.measure",
     "pam.estimate",
     "pam.disk",
@@ -94,6 +95,7 @@ LAYOUT = (
     "pam.service.__main__",
     "pam.sweep",
     "pam.predict",
+    "pam.search",
     "pam.report",
     "pam.__main__",
 )
