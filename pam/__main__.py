@@ -15,6 +15,7 @@ COMMANDS = {
     "networks": ("pam.networks.__main__", "print the network zoo"),
     "prepare": ("pam.prepare", "read a data set's scans, check them and store their slices"),
     "service": ("pam.service.__main__", "start, show or stop Ray and MLflow on this machine"),
+    "status": ("pam.status", "tell what is done, what runs, what failed, and where to look"),
     "sweep": ("pam.sweep", "train what is missing of a study"),
     "search": ("pam.search", "find settings for a study's rows"),
     "train": ("pam.train.__main__", "train cells of a study in one process, without Ray"),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pam import checkpoints, entries, failures, leases, memory, networks
+from pam import cell_log, checkpoints, entries, failures, leases, memory, networks
 from pam.data.augment import AUGMENTATIONS
 from pam.data.batches import Batches, choose_slices
 from pam.data.folds import Split
@@ -60,7 +60,7 @@ def run(
         )
     with leases.Watch(owner).take(cell.id) as lease:
         if not entries.has(cell.id):
-            yield from _train(
+            epochs = _train(
                 cell,
                 store,
                 split,
@@ -70,6 +70,7 @@ def run(
                 checkpoint_seconds=checkpoint_seconds,
                 lease=lease,
             )
+            yield from cell_log.follow(cell.id, epochs, device=str(device))
 
 
 def _train(

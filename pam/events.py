@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pam import cells, failures, ledger, schedule
 from pam.files import is_storage
 from pam.progress import SweepProgress
+from pam.redact import redact
 from pam.study import Cell
 from pam.track import Mirror, summarise
 
@@ -66,7 +67,7 @@ class Events(schedule.Listener):
             kind=failures.FAILED,
             epoch=int(last.get("epoch", 0)) + 1,
             message=one_line(error),
-            traceback=str(error),
+            traceback=redact(str(error)),
             metrics=last,
             provenance=self._provenance,
         )
@@ -99,11 +100,11 @@ def storage_failed(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's own last line, without the processes it passed through."""
+    """The error's own last line, without the processes it passed through, and without passwords."""
     cause = getattr(error, "cause", None)
     if cause is not None:
-        return " ".join(f"{type(cause).__name__}: {cause}".split())
+        return redact(" ".join(f"{type(cause).__name__}: {cause}".split()))
     if isinstance(error, OSError):
-        return f"{type(error).__name__}: {error}"
+        return redact(f"{type(error).__name__}: {error}")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return redact(lines[-1]) if lines else type(error).__name__

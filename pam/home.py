@@ -59,6 +59,11 @@ def studies() -> Path:
     return home() / "studies"
 
 
+def logs() -> Path:
+    """What happened to each cell, one file per cell id."""
+    return home() / "logs"
+
+
 def mlflow() -> Path:
     """MLflow's own database and artifacts, where no other tracking server is used."""
     return home() / "mlflow"

@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from pam import checkpoints, failures, home, leases, ledger, manifest, views
+from pam import cell_log, checkpoints, failures, home, leases, ledger, manifest, views
 from pam.files import write_text
 from pam.study import Cell
 from pam.track import shown
@@ -224,10 +224,12 @@ class Runs:
         self._end(CELL, cell_id, "FINISHED")
 
     def _artifacts(self, cell_id: str, run_id: str, entry: ledger.Entry) -> None:
-        """The configuration, the ledger's files, overlays of some test cases, and the weights where they are kept."""
+        """Configuration, the ledger's files, log, overlays of some test cases, and the weights where they are kept."""
         configuration = json.dumps(shown.configuration(self._cells[cell_id]), indent=1, ensure_ascii=False)
         self._client.log_text(run_id, configuration, "configuration.json")
         self._client.log_artifacts(run_id, str(ledger.folder(cell_id)), LEDGER)
+        if cell_log.path_of(cell_id).exists():
+            self._client.log_artifact(run_id, str(cell_log.path_of(cell_id)), "log")
         if self._views is None:
             self._views = views.read(self._manifest["data_hash"])
         for name, image in shown.overlays(entry, self._views):
