@@ -14,6 +14,7 @@ from typing import Any
 from pam import home, manifest, study
 from pam.errors import ResultsError
 from pam.files import write_text
+from pam.redact import redact
 from pam.track.reader import Reader
 
 THREADS = 8
@@ -56,7 +57,7 @@ def _fill(reader: Reader, name: str, dataset: str | None) -> None:
         if not wanted:
             there = f"; it has it on: {', '.join(sorted(found))}" if found else ""
             raise ResultsError(
-                f"{reader.uri}: no study {name!r}{f' on {dataset!r}' if dataset else ''}{there}; "
+                f"{redact(reader.uri)}: no study {name!r}{f' on {dataset!r}' if dataset else ''}{there}; "
                 "was it swept with this address as MLFLOW_TRACKING_URI?"
             )
         asked, experiment, path = max(wanted, key=lambda entry: str(entry[0]["written"]))

@@ -17,6 +17,7 @@ from pam.data.store import Store
 from pam.data.store import open as open_store
 from pam.errors import DataError, PamError, PamErrors
 from pam.files import write_text
+from pam.redact import redact, without_user
 from pam.study import Cell
 
 NODE_SECONDS = 15.0  # for a node's answer; with MLflow's, less than the half minute that a preflight may take
@@ -118,10 +119,9 @@ def _data(store_path: str, data_hash: str) -> str:
 def _mlflow(uri: str) -> Iterator[str]:
     """A server answers; a database file's folder can be written. Other stores are left to MLflow."""
     if uri.startswith("http"):
-        if trouble := _unhealthy(f"{uri.rstrip('/')}/health"):
-            yield (
-                f"MLflow at {uri}: {trouble}; start the server, or unset MLFLOW_TRACKING_URI to keep runs in PAM_HOME"
-            )
+        if trouble := _unhealthy(f"{without_user(uri).rstrip('/')}/health"):
+            mend = "start the server, or unset MLFLOW_TRACKING_URI to keep runs in PAM_HOME"
+            yield f"MLflow at {redact(uri)}: {trouble}; {mend}"
     elif uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///")).parent
         try:

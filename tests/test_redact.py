@@ -2,7 +2,7 @@
 
 import pytest
 
-from pam.redact import redact
+from pam.redact import redact, without_user
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,8 @@ def test_passwords_and_tokens_are_replaced(text, shown):
 )
 def test_what_holds_no_secret_stays_as_it_is(text):
     assert redact(text) == text
+
+
+def test_an_address_without_its_user_is_the_same_address():
+    assert without_user("https://me:s3:cret@host:5000/path?x=1") == "https://host:5000/path?x=1"
+    assert without_user("http://127.0.0.1:5000") == "http://127.0.0.1:5000"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pam import files, home
 from pam.errors import PamError
+from pam.redact import without_user
 from pam.service import web
 
 LOOPBACK = "127.0.0.1"
@@ -170,7 +171,7 @@ def mlflow_environment() -> dict[str, str]:
 
 def mlflow_answers(options: Options) -> bool:
     try:
-        return web.ask(f"{options.mlflow}/health").strip() == "OK"
+        return web.ask(f"{without_user(options.mlflow)}/health").strip() == "OK"
     except web.Unreachable:
         return False
 

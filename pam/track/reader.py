@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pam.errors import ResultsError
+from pam.redact import redact
 from pam.track.runs import CELL, LEDGER, STUDY, every_run
 
 
@@ -60,5 +61,5 @@ class Reader:
         except (MlflowException, OSError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ResultsError(
-                f"{self.uri}: {first}; is this MLflow's address, and can this machine reach it?"
+                redact(f"{self.uri}: {first}; is this MLflow's address, and can this machine reach it?")
             ) from error
