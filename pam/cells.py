@@ -43,6 +43,7 @@ def run(
     record: Record,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     owner: str = leases.PROCESS,
+    keep_weights: bool = True,
 ) -> Iterator[Epoch]:
     """Train the cell from its newest checkpoint, yield each epoch, then score it and record its result.
 
@@ -69,6 +70,7 @@ def run(
                 record=record,
                 checkpoint_seconds=checkpoint_seconds,
                 lease=lease,
+                keep_weights=keep_weights,
             )
             yield from cell_log.follow(cell.id, epochs, device=str(device))
 
@@ -83,6 +85,7 @@ def _train(
     record: Record,
     checkpoint_seconds: float,
     lease: leases.Lease,
+    keep_weights: bool,
 ) -> Iterator[Epoch]:
     recipe = Recipe(**cell.recipe)
     started = datetime.datetime.now(datetime.UTC)
@@ -139,7 +142,7 @@ def _train(
             attention=found.attention,
         )
     )
-    checkpoints.finish(cell.id, network.state_dict())
+    checkpoints.finish(cell.id, network.state_dict(), keep=keep_weights)
     failures.forget(cell.id)
 
 

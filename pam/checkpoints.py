@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from pam import files, home
+from pam.errors import ResultsError
 
 LOG = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ def previous_path(cell_id: str) -> Path:
 
 
 def weights_path(cell_id: str) -> Path:
-    """Where a finished cell's weights are."""
-    return home.checkpoints() / f"{cell_id}.weights.pt"
+    """Where a finished cell's weights are: torch's own format, if an earlier version or a bare machine wrote them."""
+    own = home.checkpoints() / f"{cell_id}.weights.pt"
+    return own if own.exists() else home.checkpoints() / f"{cell_id}.safetensors"
 
 
 def save(cell_id: str, state: Mapping[str, Any]) -> None:
@@ -43,10 +45,37 @@ def save(cell_id: str, state: Mapping[str, Any]) -> None:
     written.replace(newest)
 
 
-def finish(cell_id: str, weights: Mapping[str, torch.Tensor]) -> None:
-    """Keep a finished cell's weights alone."""
-    _write(weights_path(cell_id), weights)
+def finish(cell_id: str, weights: Mapping[str, torch.Tensor], *, keep: bool = True) -> None:
+    """Keep a finished cell's weights alone, or nothing."""
+    if keep:
+        _write_weights(cell_id, weights)
     forget(cell_id)
+
+
+def weights(cell_id: str) -> dict[str, torch.Tensor] | None:
+    """A finished cell's weights, on the CPU; None where they were not kept. `ResultsError` for a damaged file."""
+    path = weights_path(cell_id)
+    if not path.exists():
+        return None
+    try:
+        if path.suffix == ".pt":
+            found: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+            return found
+        from safetensors import SafetensorError  # noqa: PLC0415  # absent on a bare machine, which writes torch's
+        from safetensors.torch import load as read  # noqa: PLC0415
+
+        try:
+            return read(path.read_bytes())
+        except SafetensorError as error:
+            raise ValueError(error) from error
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ResultsError(
+            f"{path}: damaged ({error}); delete it and train the cell again with --rerun {cell_id}"
+        ) from error
+
+
+def drop_weights(cell_id: str) -> None:
+    weights_path(cell_id).unlink(missing_ok=True)
 
 
 def forget(cell_id: str) -> None:
@@ -73,6 +102,17 @@ def load(cell_id: str) -> dict[str, Any] | None:
 def _next_path(cell_id: str) -> Path:
     """Where a state waits to become the newest."""
     return home.checkpoints() / f"{cell_id}.next.pt"
+
+
+def _write_weights(cell_id: str, weights: Mapping[str, torch.Tensor]) -> None:
+    try:
+        from safetensors.torch import save  # noqa: PLC0415
+    except ImportError:  # torch, numpy and scipy alone
+        _write(home.checkpoints() / f"{cell_id}.weights.pt", weights)
+        return
+    with files.whole(home.checkpoints() / f"{cell_id}.safetensors") as file:
+        # A copy in plain layout: on a GPU weights lie channels last, and tied ones share memory.
+        file.write(save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}))
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:

@@ -1,18 +1,20 @@
-"""What cells take on disk: estimated before they run."""
+"""What cells take on disk: estimated before they run, and held within a study's budget while they do."""
 
 from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from pam import home, networks
+from pam import checkpoints, home, ledger, networks
 from pam.data.folds import Split
 from pam.data.store import Store
 from pam.data.view import packed
+from pam.errors import PamError
 from pam.study import Cell
 
 ROW_BYTES = 200  # of a slice's scores in the ledger, compressed: measured on BRATS-like phantoms, rounded up
@@ -29,7 +31,15 @@ class Disk:
     checkpoints: float  # of the cells that run at once
     weights: float
     ledger: float
-    mirror: float  # MLflow's copies of the ledger's files, where it keeps them on this disk
+    mirror: float  # MLflow's copies of entries and weights, where it keeps them on this disk
+
+    largest: float  # weights and entry of a cell, at most
+    at_once: int  # cells
+
+    @property
+    def running(self) -> float:
+        """Of the cells that run at once, with what each leaves when it ends."""
+        return self.checkpoints + self.at_once * self.largest
 
     @property
     def needed(self) -> float:
@@ -43,11 +53,14 @@ def needed(
     sizes = _weights_mb([cell for cell, _ in planned], len(store.modalities))
     largest = sorted(sizes, reverse=True)[:at_once]
     ledger = ledger_mb(planned, store)
+    weights = sum(sizes) if keep_weights else 0.0
     return Disk(
         checkpoints=STATE * GENERATIONS * sum(largest),
-        weights=sum(sizes) if keep_weights else 0.0,
+        weights=weights,
         ledger=ledger,
-        mirror=ledger if mirrored else 0.0,
+        mirror=ledger + weights if mirrored else 0.0,
+        largest=max(sizes) * keep_weights + ledger / len(planned),
+        at_once=min(at_once, len(planned)),
     )
 
 
@@ -68,6 +81,60 @@ def free_mb() -> float:
     """Where PAM_HOME is, or will be."""
     folder = next(path for path in (home.home(), *home.home().parents) if path.exists())
     return shutil.disk_usage(folder).free / 2**20
+
+
+class Budget:
+    """A limit on what a study's cells have under PAM_HOME: states, weights and ledger entries, not MLflow's copies.
+
+    At the limit the weights of finished cells go, the oldest first; entries never do. Where that is not enough for the
+    cells that run, which `running_mb` is set aside for, the sweep stops.
+    """
+
+    def __init__(self, limit_gb: float | None, study: Iterable[str], *, running_mb: float) -> None:
+        """`study`: ids of all its cells. Raises `PamError` unless it leaves room for the cells that are to run."""
+        self._limit_gb = limit_gb
+        self._running_mb = running_mb
+        if limit_gb is None:
+            return
+        finished = [cell_id for cell_id in study if ledger.has(cell_id)]
+        kept = [cell_id for cell_id in finished if checkpoints.weights_path(cell_id).exists()]
+        kept.sort(key=lambda cell_id: checkpoints.weights_path(cell_id).stat().st_mtime)
+        self._weights = {cell_id: _file_mb(checkpoints.weights_path(cell_id)) for cell_id in kept}
+        self._entries_mb = sum(map(_entry_mb, finished))
+        if trouble := self._trim():
+            raise PamError(trouble)
+
+    def hold(self, cell_id: str) -> str:
+        """A cell has finished: keep to the limit. Why the sweep must stop, or ""."""
+        if self._limit_gb is None:
+            return ""
+        self._entries_mb += _entry_mb(cell_id)
+        path = checkpoints.weights_path(cell_id)
+        if path.exists():
+            self._weights[cell_id] = _file_mb(path)
+        return self._trim()
+
+    def _trim(self) -> str:
+        assert self._limit_gb is not None
+        limit = self._limit_gb * 1e9 / 2**20
+        while self._weights and self._entries_mb + sum(self._weights.values()) + self._running_mb > limit:
+            oldest = next(iter(self._weights))
+            checkpoints.drop_weights(oldest)
+            del self._weights[oldest]
+        if self._entries_mb + self._running_mb <= limit:
+            return ""
+        return (
+            f"disk budget of {self._limit_gb:g} GB: finished cells' results take {text(self._entries_mb)}, cells that "
+            f"run at once up to {text(self._running_mb)}, and no weights are left to remove; raise --disk-budget"
+        )
+
+
+def _file_mb(path: Path) -> float:
+    return path.stat().st_size / 2**20
+
+
+def _entry_mb(cell_id: str) -> float:
+    return sum(map(_file_mb, ledger.folder(cell_id).iterdir()))
 
 
 def text(megabytes: float) -> str:

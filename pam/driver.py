@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-from pam import cells, checkpoints, failures, home, ledger, manifest, provenance, schedule, views
+from pam import (
+    cells,
+    checkpoints,
+    disk,
+    failures,
+    home,
+    ledger,
+    manifest,
+    packing,
+    preflight,
+    provenance,
+    schedule,
+    views,
+)
 from pam.data.folds import Split
+from pam.disk import Budget
 from pam.errors import StudyError
 from pam.events import Events, storage_failed
 from pam.files import check_writable, is_storage
+from pam.packing import Placement
 from pam.progress import SweepProgress
 from pam.request import Asked, Request, resolve
 from pam.study import Cell
-from pam.track import Mirror
+from pam.track import Mirror, tracking_uri
 
 INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where cells run, and on how much of it each."""
-
-    address: str | None = None
-    cpus: int = 1
-    gpus: float | None = None  # None: one where the cluster has any
+WEIGHTS, NOTHING = KEEP = ("weights", "nothing")  # what is kept of a finished cell's checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What to do about cells that fail."""
+    """What to do about cells that fail, and what to keep of those that finish."""
 
     rerun: Iterable[str] = ()  # cells to train again: "failed", "diverged", or cells' ids
     max_failures: int | None = None  # in place of the study's
     checkpoint_seconds: float = cells.CHECKPOINT_SECONDS
+    keep: str = WEIGHTS  # of a finished cell's checkpoints
+    disk_budget: float | None = None  # GB, in place of the study's; see `disk.Budget`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,42 +67,17 @@ class Outcome:
 
 def sweep(request: Request, placement: Placement, policy: Policy) -> Outcome:
     """Train what the ledger lacks of the cells asked for; raises `PamError` before anything starts if it cannot."""
-    schedule.Resources(cpus=placement.cpus, gpus=placement.gpus or 0)
     _check(policy)
     resolved = resolve(request)
     study, store, asked = resolved.study, resolved.store, resolved.cells
     again = _again(policy.rerun, asked)
     for folder in (home.ledger(), home.checkpoints(), home.failures(), home.leases(), home.studies()):
         check_writable(folder)
-    asked_for = manifest.write(
-        study,
-        store,
-        asked,
-        resolved.declared,
-        split=resolved.split,
-        settings=resolved.settings,
-        demo=resolved.demo,
-    )
-    views.write(store)
-    for cell in again:
-        _forget(cell)
-    missing = [(cell, split) for cell, split in resolved.planned if not schedule.ended(cell.id)]
-    found = sum(ledger.has(cell.id) for cell in asked)
-    mirror = Mirror(asked_for)
-    stopped = ""
-    try:
-        for cell in asked:
-            mirror.refresh(cell.id)
-        if missing:
-            stopped = _train(missing, resolved, placement, policy, mirror)
-    except KeyboardInterrupt:  # by Ctrl-C, or by SIGTERM: see `cli.guarded`
-        stopped = INTERRUPTED
-    except OSError as error:
-        if not is_storage(error):
-            raise
-        stopped = storage_failed(error)
-    finally:
-        mirror.close()
+    anew = {cell.id for cell in again}
+    missing = [(cell, split) for cell, split in resolved.planned if cell.id in anew or not schedule.ended(cell.id)]
+    found = sum(ledger.has(cell.id) for cell in asked if cell.id not in anew)
+    with schedule.cluster(placement.address) if missing else nullcontext():
+        stopped, behind = _run(missing, again, resolved, placement, policy)
     known = {describe(cell): failures.read(cell.id) for cell in asked if not ledger.has(cell.id)}
     return Outcome(
         study=study.name,
@@ -102,8 +87,67 @@ def sweep(request: Request, placement: Placement, policy: Policy) -> Outcome:
         finished=sum(ledger.has(cell.id) for cell, _ in missing),
         failed={words: failure for words, failure in known.items() if failure is not None},
         stopped=stopped,
-        mirror_behind=mirror.behind,
+        mirror_behind=behind,
     )
+
+
+def _run(
+    missing: list[tuple[Cell, Split]], again: Sequence[Cell], asked: Asked, placement: Placement, policy: Policy
+) -> tuple[str, str]:
+    """Record what was asked for, train and mirror it; why the sweep stopped early, and why MLflow is behind, or ""."""
+    ready = _ready(missing, asked, placement, policy) if missing else None
+    asked_for = manifest.write(
+        asked.study,
+        asked.store,
+        asked.cells,
+        asked.declared,
+        split=asked.split,
+        settings=asked.settings,
+        demo=asked.demo,
+    )
+    views.write(asked.store)
+    for cell in again:
+        _forget(cell)
+    mirror = Mirror(asked_for)
+    stopped = ""
+    try:
+        for cell in asked.cells:
+            mirror.refresh(cell.id)
+        if ready is not None:
+            stopped = _train(missing, asked, ready, policy, mirror)
+    except KeyboardInterrupt:  # by Ctrl-C, or by SIGTERM: see `cli.guarded`
+        stopped = INTERRUPTED
+    except OSError as error:
+        if not is_storage(error):
+            raise
+        stopped = storage_failed(error)
+    finally:
+        mirror.close()
+    return stopped, mirror.behind
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """What a sweep on a cluster without problems runs with."""
+
+    resources: schedule.Resources
+    budget: Budget
+
+
+def _ready(missing: list[tuple[Cell, Split]], asked: Asked, placement: Placement, policy: Policy) -> _Ready:
+    """Raises `PamError`, before anything is recorded, where something would stop the cells."""
+    resources = packing.resources(placement, asked.study.cells_per_gpu, missing, asked.store)
+    expected = disk.needed(
+        missing,
+        asked.store,
+        at_once=schedule.slots(resources),
+        keep_weights=policy.keep == WEIGHTS,
+        mirrored=tracking_uri().startswith("sqlite:"),
+    )
+    preflight.check(asked.store, resources, tracking_uri(), expected)
+    limit = asked.study.disk_budget if policy.disk_budget is None else policy.disk_budget
+    budget = Budget(limit, [cell.id for cell in asked.declared], running_mb=expected.running)
+    return _Ready(resources=resources, budget=budget)
 
 
 def _again(words: Iterable[str], asked: Iterable[Cell]) -> list[Cell]:
@@ -133,6 +177,8 @@ def _forget(cell: Cell) -> None:
 def _check(policy: Policy) -> None:
     if policy.max_failures is not None and policy.max_failures < 0:
         raise StudyError(f"--max-failures is {policy.max_failures}; expected a whole number from 0")
+    if policy.disk_budget is not None and not policy.disk_budget > 0:
+        raise StudyError(f"--disk-budget is {policy.disk_budget}; expected a number of gigabytes above 0")
     if not policy.checkpoint_seconds >= 0:
         raise StudyError(f"--checkpoint-seconds is {policy.checkpoint_seconds}; expected a number from 0")
 
@@ -141,24 +187,21 @@ def describe(cell: Cell) -> str:
     return f"{cell.label}, fold {cell.fold}, seed {cell.seed}"
 
 
-def _train(
-    missing: list[tuple[Cell, Split]], asked: Asked, placement: Placement, policy: Policy, mirror: Mirror
-) -> str:
+def _train(missing: list[tuple[Cell, Split]], asked: Asked, ready: _Ready, policy: Policy, mirror: Mirror) -> str:
     """Train the cells; why the sweep stopped early, or ""."""
     by_id = {cell.id: cell for cell, _ in missing}
     allowed = asked.study.failures_allowed(len(by_id)) if policy.max_failures is None else policy.max_failures
     origin = provenance.collect()
-    with schedule.cluster(placement.address), SweepProgress(by_id) as progress:
-        gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
-        resources = schedule.Resources(cpus=placement.cpus, gpus=gpus)
-        events = Events(by_id, progress, mirror, provenance=origin, allowed=allowed)
+    with SweepProgress(by_id) as progress:
+        events = Events(by_id, progress, mirror, provenance=origin, allowed=allowed, budget=ready.budget)
         try:
             schedule.run(
                 missing,
                 asked.store,
-                resources=resources,
+                resources=ready.resources,
                 provenance=origin,
                 checkpoint_seconds=policy.checkpoint_seconds,
+                keep_weights=policy.keep == WEIGHTS,
                 listener=events,
             )
         finally:

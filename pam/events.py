@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pam import cells, failures, ledger, schedule
+from pam.disk import Budget
 from pam.files import is_storage
 from pam.progress import SweepProgress
 from pam.redact import redact
@@ -23,6 +24,7 @@ class Events(schedule.Listener):
         *,
         provenance: Mapping[str, object],
         allowed: int,
+        budget: Budget,
     ) -> None:
         """`planned`: the cells to train, by id. `allowed`: how many of them may fail or diverge."""
         self._planned = planned
@@ -30,6 +32,7 @@ class Events(schedule.Listener):
         self._mirror = mirror
         self._provenance = provenance
         self._allowed = allowed
+        self._budget = budget
         self._last: dict[str, Mapping[str, float]] = {}  # each running cell's newest epoch
         self._without_result: list[str] = []
         self._stopped = ""
@@ -50,6 +53,7 @@ class Events(schedule.Listener):
             scores = summarise(ledger.read(cell_id))
             self._progress.finished(cell_id, f"IoU {scores['iou']:.3f}, Dice per patient {scores['patient_dice']:.3f}")
             self._mirror.refresh(cell_id)
+            self._stopped = self._stopped or self._budget.hold(cell_id)
         elif failure is not None:
             self._no_result(cell_id, failure)
 
@@ -76,6 +80,9 @@ class Events(schedule.Listener):
 
     def on_waiting(self, holders: Mapping[str, str]) -> None:
         self._progress.waiting(holders)
+
+    def on_crowded(self, sharing: int) -> None:
+        self._progress.crowded(sharing)
 
     def interrupted(self) -> None:
         """The sweep stops here: no run of a cell that it was training is left RUNNING."""

@@ -1,4 +1,4 @@
-"""A Ray cluster's nodes, and functions run on them within a time limit. Imports ray, as `pam.schedule` does."""
+"""A Ray cluster's nodes and GPUs, and work done on them. Imports ray, as `pam.schedule` does."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def on_each(function: Callable[..., T], *arguments: Any, seconds: float) -> dict
 
 def once(function: Callable[..., T], *arguments: Any, cpus: int, gpus: float, seconds: float) -> T:
     """The function's answer from some node that has these resources free. Raises `PamError` if none comes in time."""
-    task = _task(function, None, cpus=cpus, gpus=gpus).remote(*arguments)
+    task = _task(_seeing, None, cpus=cpus, gpus=gpus).remote(function, *arguments)
     try:
         answer: T = ray.get(task, timeout=seconds)
     except GetTimeoutError as error:
@@ -112,6 +112,20 @@ class Remote(Generic[T]):
         return asked[first]
 
 
+def see_own_gpus() -> None:
+    """Let this worker see the GPUs that Ray gave it, and no others; to be called before torch looks for any.
+
+    Ray sets the variable itself, unless RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES tells it not to.
+    """
+    if ids := ray.get_gpu_ids():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ids))
+
+
+def shares_a_gpu() -> bool:
+    """Whether other work may be on this worker's GPU."""
+    return bool(0 < ray.get_runtime_context().get_assigned_resources().get("GPU", 0) < 1)
+
+
 class WorkLost(RuntimeError):
     """The process that did some work died."""
 
@@ -121,10 +135,16 @@ class _Pull:
 
     def __init__(self, make: Callable[..., Iterator[Any]], pam_home: str, *arguments: Any) -> None:
         os.environ["PAM_HOME"] = pam_home
+        see_own_gpus()
         self._items = make(*arguments)
 
     def pull(self) -> Any:
         return next(self._items, None)
+
+
+def _seeing(function: Callable[..., T], *arguments: Any) -> T:
+    see_own_gpus()
+    return function(*arguments)
 
 
 def _task(function: Callable[..., Any], node: Node | None, *, cpus: int, gpus: float) -> Any:

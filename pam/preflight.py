@@ -7,37 +7,21 @@ import platform
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from pam import disk, home, nodes, schedule
-from pam.data.folds import Split
 from pam.data.store import Store
-from pam.data.store import open as open_store
-from pam.errors import DataError, PamError, PamErrors
+from pam.errors import PamError, PamErrors
 from pam.files import write_text
+from pam.look import TOKEN, look
 from pam.redact import redact, without_user
-from pam.study import Cell
 
-NODE_SECONDS = 15.0  # for a node's answer; with MLflow's, less than the half minute that a preflight may take
+NODE_SECONDS = 20.0  # for a node's answer; with MLflow's, less than the half minute that a preflight may take
 MLFLOW_SECONDS = 8.0
-TOKEN = ".preflight-"  # noqa: S105  # begins a file's name
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What a node sees."""
-
-    token: str  # content of the driver's file; "" where there is none
-    unwritable: str  # why PAM_HOME cannot be written there, or ""
-    data: str  # why the prepared data cannot be read there, or ""
-    python: str
-
-
-def check(
-    planned: Sequence[tuple[Cell, Split]], store: Store, resources: schedule.Resources, tracking_uri: str
-) -> None:
+def check(store: Store, resources: schedule.Resources, tracking_uri: str, expected: disk.Disk) -> None:
     """Raise `PamErrors`, with a line for each problem, unless the cluster that was joined can run the cells.
 
     Takes less than half a minute, whatever does not answer.
@@ -46,7 +30,7 @@ def check(
         *_resources(resources),
         *_nodes(store),
         *_mlflow(tracking_uri),
-        *_disk(planned, store, schedule.slots(resources), mirrored=tracking_uri.startswith("sqlite:")),
+        *_disk(expected.needed),
     ]
     if found:
         raise PamErrors(found)
@@ -85,37 +69,6 @@ def _nodes(store: Store) -> Iterator[str]:
             yield f"node {node.name}: {seen.data}"
 
 
-def look(token_path: str, store_path: str, data_hash: str) -> Seen:
-    """Runs on a node."""
-    path = Path(token_path)
-    return Seen(
-        token=path.read_text() if path.exists() else "",
-        unwritable=_unwritable(path.parent),
-        data=_data(store_path, data_hash),
-        python=platform.python_version(),
-    )
-
-
-def _unwritable(folder: Path) -> str:
-    own = folder / f"{TOKEN}{uuid.uuid4().hex}"
-    try:
-        own.touch()
-        own.unlink()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def _data(store_path: str, data_hash: str) -> str:
-    try:
-        found = open_store(store_path).hash
-    except DataError as error:
-        return str(error)
-    if found != data_hash:
-        return f"{store_path} holds other data (hash {found}) than here ({data_hash}); prepare it there again"
-    return ""
-
-
 def _mlflow(uri: str) -> Iterator[str]:
     """A server answers; a database file's folder can be written. Other stores are left to MLflow."""
     if uri.startswith("http"):
@@ -143,8 +96,7 @@ def _unhealthy(address: str) -> str:
     return ""
 
 
-def _disk(planned: Sequence[tuple[Cell, Split]], store: Store, at_once: int, *, mirrored: bool) -> Iterator[str]:
-    needed = disk.needed(planned, store, at_once=at_once, keep_weights=True, mirrored=mirrored).needed
+def _disk(needed: float) -> Iterator[str]:
     free = disk.free_mb()
     if free < needed:
         yield (

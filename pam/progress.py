@@ -73,6 +73,11 @@ class SweepProgress:
         cells = f"{len(holders)} cell{'s' * (len(holders) != 1)}"
         self._say(f"waiting for {cells} that another sweep is training ({who})")
 
+    def crowded(self, sharing: int) -> None:
+        """A GPU's memory was too small for the cells on it: `sharing` cells share one from now on."""
+        cells = f"{sharing} cell{'s' * (sharing != 1)}"
+        self._say(f"out of GPU memory: {cells} on each GPU from now on; cells go on from their checkpoints")
+
     def _say(self, text: str) -> None:
         if self._bar:
             self._bar.print(text)

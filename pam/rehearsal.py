@@ -11,9 +11,9 @@ import torch
 from pam import disk, estimate, home, ledger, nodes, schedule, track
 from pam.data.folds import Split
 from pam.data.processes import usable_cores
-from pam.driver import Placement
 from pam.estimate import Estimate, Machines
 from pam.measure import Cost, measure, measure_there
+from pam.packing import Placement
 from pam.request import Asked, Request, resolve
 from pam.study import Cell
 
@@ -24,7 +24,6 @@ Tell = Callable[[str], None]
 
 def rehearse(request: Request, placement: Placement, tell: Tell) -> str:
     """The dry run's report. Trains a few steps of each kind of network; `tell` hears which."""
-    schedule.Resources(cpus=placement.cpus, gpus=placement.gpus or 0)
     asked = resolve(request)
     planned = [(cell, split) for cell, split in asked.planned if not ledger.has(cell.id)]
     what = f"{asked.study.name} on {asked.store.label}: {len(asked.planned)} cells"

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 # Read by Ray at import. The old output path is the one that verbose=0 silences.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -33,7 +33,7 @@ from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
-from pam import cells, failures, home, leases, ledger
+from pam import cells, failures, home, leases, ledger, nodes
 from pam.data.folds import Split
 from pam.data.store import Store
 from pam.data.store import open as open_store
@@ -41,10 +41,12 @@ from pam.errors import PamError
 from pam.study import Cell
 from pam.train import Diverged
 
+GPU_STEPS = 10_000  # Ray counts parts of a GPU in this many steps
 RETRIES = 2  # beyond the first try; each goes on from the cell's newest checkpoint
 LOOK_AGAIN = 1.0  # seconds between two looks at cells that other sweeps have
 NO_LIMIT = 10**9  # trials; the queue says itself when it is empty
 BUSY, ENDED = "busy", "ended"  # what a trial reports beside its epochs
+CROWDED = "crowded"  # out of the memory of a GPU that other cells share
 REPORTED = ("epoch", "loss", "learning_rate", "seconds", "validation_dice")  # of each `Epoch`, where defined
 
 
@@ -60,6 +62,21 @@ class Resources:
             raise PamError(f"--cpus is {self.cpus}; expected a whole number from 1")
         if self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus)):
             raise PamError(f"--gpus is {self.gpus}; expected a fraction up to 1 or a whole number")
+
+    @classmethod
+    def sharing_a_gpu(cls, cells: int, cpus: int) -> Self:
+        """So many cells on each GPU."""
+        return cls(cpus=cpus, gpus=GPU_STEPS // cells / GPU_STEPS)  # rounded down, as Ray counts: all of them fit
+
+    @property
+    def sharing(self) -> int:
+        """How many cells share a GPU."""
+        return max(1, int(1 / self.gpus)) if self.gpus else 1
+
+    @property
+    def roomier(self) -> Self:
+        """The same with half as many cells on a GPU."""
+        return self.sharing_a_gpu(max(1, self.sharing // 2), self.cpus)
 
 
 class WorkerDied(RuntimeError):
@@ -78,6 +95,9 @@ class Listener(Protocol):
 
     def on_failed(self, cell_id: str, error: BaseException) -> None:
         """The last try raised or died; the cause is the error itself, or its `cause` if Ray wrapped it."""
+
+    def on_crowded(self, sharing: int) -> None:
+        """Cells ran out of a shared GPU's memory: so many share one from now on."""
 
     def on_waiting(self, holders: Mapping[str, str]) -> None:
         """Only cells are left that other sweeps are training: cell id → who."""
@@ -155,7 +175,7 @@ def slots(resources: Resources) -> int:
     """How many cells the cluster runs at once."""
     total = ray.cluster_resources()
     by_cpu = total.get("CPU", 0) // resources.cpus
-    by_gpu = total.get("GPU", 0) // resources.gpus if resources.gpus else by_cpu
+    by_gpu = total.get("GPU", 0) / resources.gpus + 1e-6 if resources.gpus else by_cpu
     return max(1, int(min(by_cpu, by_gpu)))
 
 
@@ -166,6 +186,7 @@ def run(
     resources: Resources,
     provenance: Mapping[str, Any],
     checkpoint_seconds: float,
+    keep_weights: bool,
     listener: Listener,
 ) -> None:
     """Train the cells, and wait for those that other sweeps are training; the listener hears how each ended.
@@ -184,14 +205,19 @@ def run(
         cpus=resources.cpus,
         owner=owner,
         checkpoint_seconds=checkpoint_seconds,
+        keep_weights=keep_weights,
     )
-    trainable = tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus})
     queue = _Queue([cell.id for cell, _ in planned], listener, owner)
     while queue.waiting and not listener.stopped:
         if queue.settle():
-            _tune(trainable, queue, listener)
+            asked = {"cpu": resources.cpus, "gpu": resources.gpus}
+            _tune(tune.with_resources(trainable, asked), queue, listener)
         else:
             time.sleep(LOOK_AGAIN)
+        if queue.crowded:
+            resources = resources.roomier
+            queue.crowded = False
+            listener.on_crowded(resources.sharing)
 
 
 def _tune(trainable: Any, queue: _Queue, listener: Listener) -> None:
@@ -222,9 +248,11 @@ def _train(
     cpus: int,
     owner: str,
     checkpoint_seconds: float,
+    keep_weights: bool,
 ) -> None:
     """One trial. Nothing of the process it runs in may reach the result: see `cells.prepare_training`."""
     os.environ["PAM_HOME"] = pam_home
+    nodes.see_own_gpus()
     torch.set_num_threads(cpus)
     cell, split = planned[config["id"]]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -239,10 +267,15 @@ def _train(
             record=ledger.add,
             owner=owner,
             checkpoint_seconds=checkpoint_seconds,
+            keep_weights=keep_weights,
         ):
             tune.report({name: value for name in REPORTED if not math.isnan(value := getattr(epoch, name))})
     except leases.Busy:
         tune.report({BUSY: True})
+    except torch.OutOfMemoryError:
+        if not nodes.shares_a_gpu():
+            raise
+        tune.report({CROWDED: True})
     except Diverged:  # it is on record, and would diverge again
         tune.report({ENDED: True})
     else:
@@ -255,6 +288,7 @@ class _Queue(Searcher):
     def __init__(self, ids: Sequence[str], listener: Listener, owner: str) -> None:
         super().__init__()
         self.waiting = deque(ids)
+        self.crowded = False
         self._listener = listener
         self._watch = leases.Watch(owner)
         self._running: dict[str, str] = {}  # trial → cell
@@ -275,7 +309,7 @@ class _Queue(Searcher):
         return not all(holders.values())
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:  # type: ignore[override]  # Tune's own, mistyped
-        if self._listener.stopped or not (self.waiting or self._running):
+        if self._listener.stopped or self.crowded or not (self.waiting or self._running):
             return str(Searcher.FINISHED)
         if self.waiting and time.monotonic() - self._looked >= LOOK_AGAIN:
             for _ in range(len(self.waiting)):
@@ -296,6 +330,11 @@ class _Queue(Searcher):
     def busy(self, cell_id: str) -> None:
         """Another sweep was a moment faster: try the cell later."""
         self.waiting.append(cell_id)
+
+    def out_of_memory(self, cell_id: str) -> None:
+        """The GPUs hold fewer cells: this one waits until those that run have ended and all have more room."""
+        self.waiting.appendleft(cell_id)
+        self.crowded = True
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what is done is read from the ledger."""
@@ -342,6 +381,8 @@ class _Forward(tune.Callback):
         cell_id = trial.config["id"]
         if BUSY in result:
             self._queue.busy(cell_id)
+        elif CROWDED in result:
+            self._queue.out_of_memory(cell_id)
         elif "epoch" in result:  # a trial that found its cell finished reports nothing
             self._listener.on_epoch(cell_id, {name: result[name] for name in REPORTED if name in result})
 

@@ -26,9 +26,9 @@ from pam.data.folds import Split
 from pam.data.processes import exclusive
 from pam.data.splits import inner
 from pam.data.store import Store
-from pam.driver import Placement
 from pam.errors import StudyError
 from pam.files import write_text
+from pam.packing import Placement
 from pam.plan import bind, check, check_buildable, splits_of
 from pam.study import RESULTS_VERSION, Cell, Range, Recipe, Search, Study, Variant
 
@@ -63,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Search, or go on with a search, and write the winners' study; 1 if a row has none."""
     arguments = _parse(argv)
     placement = Placement(address=arguments.address, cpus=arguments.cpus, gpus=arguments.gpus)
-    schedule.Resources(cpus=placement.cpus, gpus=placement.gpus or 0)
     asked = request.of(arguments)
     if asked.study.search is None:
         raise StudyError(f"study {asked.study.name!r} declares no search; expected search=Search(space={{…}})")

@@ -92,6 +92,7 @@ class Recipe:
             raise StudyError("recipe field 'select' is 'best' without validation; expected validate_every of 1 or more")
 
 
+AUTO = "auto"
 RECIPE_FIELDS = {field.name: field for field in fields(Recipe)}
 
 
@@ -260,6 +261,8 @@ class Study:
     columns: tuple[str, ...] = ()
     caption: str = ""
     published: Mapping[str, str] = field(default_factory=dict)
+    cells_per_gpu: int | str | None = None  # how many share a GPU, or "auto": measured; None: one has it alone
+    disk_budget: float | None = None  # GB that its cells may take; see `pam.disk.Budget`
     max_failures: int | None = None  # cells that may fail or diverge before a sweep stops; see `failures_allowed`
     search: Search | None = None  # in place of a grid: `pam.search` finds the rows and writes them as another study
     tested: tuple[int, ...] | None = None  # folds to run, where the patients that the others test were searched on

@@ -10,8 +10,9 @@ from pam import cli, request, study
 from pam.cells import CHECKPOINT_SECONDS
 from pam.data.split_choice import IN_FOLDS
 from pam.datasets import DATASETS
-from pam.driver import INTERRUPTED, Outcome, Placement, Policy, sweep
+from pam.driver import INTERRUPTED, KEEP, WEIGHTS, Outcome, Policy, sweep
 from pam.failures import KINDS
+from pam.packing import Placement
 from pam.rehearsal import rehearse
 from pam.study import Study
 from pam.track import ui_hint
@@ -23,12 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in study.names():
             print(_describe(study.load(name)))
         return 0
-    placement = Placement(address=arguments.address, cpus=arguments.cpus, gpus=arguments.gpus)
+    placement = Placement(
+        address=arguments.address, cpus=arguments.cpus, gpus=arguments.gpus, cells_per_gpu=arguments.cells_per_gpu
+    )
     if arguments.dry_run:
         print(rehearse(request.of(arguments), placement, _tell if sys.stdout.isatty() else lambda _: None))
         return 0
     policy = Policy(
-        rerun=arguments.rerun, max_failures=arguments.max_failures, checkpoint_seconds=arguments.checkpoint_seconds
+        rerun=arguments.rerun,
+        max_failures=arguments.max_failures,
+        checkpoint_seconds=arguments.checkpoint_seconds,
+        keep=arguments.keep,
+        disk_budget=arguments.disk_budget,
     )
     outcome = sweep(request.of(arguments), placement, policy)
     print(_summary(outcome))
@@ -81,6 +88,24 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--gpus", type=float, help="GPUs per cell, a fraction or whole (default: 1 where there are any)"
     )
     parser.add_argument(
+        "--cells-per-gpu",
+        type=_sharing,
+        metavar="N|auto",
+        help="cells that share a GPU; auto: what its measured memory and time allow (default: the study's, else 1)",
+    )
+    parser.add_argument(
+        "--keep",
+        choices=KEEP,
+        default=WEIGHTS,
+        help="of a finished cell's checkpoints (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--disk-budget",
+        type=float,
+        metavar="GB",
+        help="disk that the study's cells may take; at the limit the oldest weights go (default: the study's)",
+    )
+    parser.add_argument(
         "--rerun",
         nargs="+",
         action="extend",
@@ -102,6 +127,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="save a cell's state when S seconds have passed since the last time (default: %(default)g)",
     )
     return parser.parse_args(argv)
+
+
+def _sharing(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from pam import checkpoints, ledger, networks
@@ -30,10 +29,11 @@ def trained(cell_id: str) -> Trained:
             f"cell {cell_id}: the source of {name} was edited since it was trained; expected the code of then: "
             "restore it, or run the sweep to train the new one"
         )
-    path = checkpoints.weights_path(cell_id)
-    if not path.exists():
-        raise ResultsError(f"{path}: no such file; the cell's weights are kept beside its checkpoints: train it again")
+    weights = checkpoints.weights(cell_id)
+    if weights is None:
+        path = checkpoints.weights_path(cell_id)
+        raise ResultsError(f"{path}: no such file; weights go by --keep nothing or a disk budget: train the cell again")
     in_channels = len(entry.provenance["data"]["modalities"])
     network = networks.build(name, in_channels, **entry.cell["options"])
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network.load_state_dict(weights)
     return Trained(network=network, entry=entry, in_channels=in_channels)

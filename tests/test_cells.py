@@ -98,7 +98,7 @@ def test_a_finished_cell_leaves_its_weights_and_no_state_to_resume(store):
     cell, split = plan(STUDY, store)[0]
     run(cell, split, store)
     assert checkpoints.load(cell.id) is None
-    weights = torch.load(checkpoints.weights_path(cell.id), weights_only=True)
+    weights = checkpoints.weights(cell.id)
     network, _ = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
     assert weights.keys() == network.state_dict().keys()
 
@@ -144,7 +144,7 @@ def test_the_attention_kept_is_the_deepest_encoders_at_the_largest_target(store)
     assert sorted(kept.patient) == sorted(split.test)
     assert set(kept.module) == {"bridge.attention"}
     network = networks.build("fpa", len(store.modalities), width=2).eval()
-    network.load_state_dict(torch.load(checkpoints.weights_path(cell.id), weights_only=True))
+    network.load_state_dict(checkpoints.weights(cell.id))
     first = kept.iloc[0]
     rows = store.index[store.index.case == first.case]
     assert first.slice == rows.slice[rows.target_pixels.idxmax()]
@@ -169,7 +169,7 @@ def test_validation_patients_are_scored_after_each_pass_and_never_trained_on(sto
     assert 0 < batches.slices <= len(everything)
     history = run(cell, split, store)
     network, _ = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
-    network.load_state_dict(torch.load(checkpoints.weights_path(cell.id), weights_only=True))
+    network.load_state_dict(checkpoints.weights(cell.id))
     found = evaluate(network, store, within(split).test, device=CPU, precision="bfloat16", chosen=np.arange(0))
     assert found.slices == []
     oracle = patient(pd.DataFrame(found.cases).assign(cell_id="x")).dice.mean()
@@ -184,7 +184,7 @@ def test_validation_patients_are_scored_after_each_pass_and_never_trained_on(sto
 def test_nothing_of_the_test_patients_reaches_training_or_selection(store, tmp_path):
     cell, split = plan(VALIDATED, store)[0]
     history = run(cell, split, store)
-    kept = torch.load(checkpoints.weights_path(cell.id), weights_only=True)
+    kept = checkpoints.weights(cell.id)
     copy = tmp_path / "store"
     shutil.copytree(store.path, copy)
     images, masks = (np.load(copy / name, mmap_mode="r+") for name in (IMAGES, MASKS))
@@ -195,7 +195,7 @@ def test_nothing_of_the_test_patients_reaches_training_or_selection(store, tmp_p
     ledger.remove(cell.id)
     again = run(cell, split, open_store(copy))
     assert [(e.loss, e.validation_dice) for e in again] == [(e.loss, e.validation_dice) for e in history]
-    weights = torch.load(checkpoints.weights_path(cell.id), weights_only=True)
+    weights = checkpoints.weights(cell.id)
     assert all(torch.equal(weights[name], kept[name]) for name in kept)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pam import nodes, preflight, schedule
+from pam import disk, nodes, preflight, schedule
 from pam.cli import guarded
 from pam.data.prepare import prepare
 from pam.data.store import Store
@@ -59,8 +59,9 @@ def joined() -> Iterator[None]:
 
 
 def problems(planned, store, resources, uri) -> list[str]:
+    expected = disk.needed(planned, store, at_once=1, keep_weights=True, mirrored=True)
     try:
-        preflight.check(planned, store, resources, uri)
+        preflight.check(store, resources, uri, expected)
     except PamErrors as error:
         return list(error.lines)
     return []
@@ -103,7 +104,7 @@ def test_a_node_with_storage_of_its_own_and_one_that_does_not_answer_are_named(s
             raylet.send_signal(signal.SIGCONT)
             assert time.monotonic() - begun < 30
             assert len(found) == 1
-            assert re.match(r"node .*: no answer within 15 s; is it up", found[0])
+            assert re.match(r"node .*: no answer within 20 s; is it up", found[0])
     finally:
         if node.poll() is None:
             for process in [*psutil.Process(node.pid).children(recursive=True), node]:
