@@ -116,7 +116,7 @@ def test_a_childs_run_holds_learning_curve_parameters_provenance_and_the_parquet
     assert child.data.metrics["system/cpu_percent"] > 0
     assert len(client.get_metric_history(child.info.run_id, "system/memory_mb")) == 2
     files = {file.path for file in client.list_artifacts(child.info.run_id)}
-    assert files == {"configuration.json", "ledger", "model", "overlays"}
+    assert files == {"configuration.json", "ledger", "log", "model", "overlays"}
     tables = {file.path for file in client.list_artifacts(child.info.run_id, "ledger")}
     assert {f"ledger/{name}" for name in ("slices.parquet", "cases.parquet", "epochs.parquet", "cell.json")} <= tables
     overlays = {Path(file.path).name.partition("_")[0] for file in client.list_artifacts(child.info.run_id, "overlays")}
