@@ -1,7 +1,6 @@
 """Real scans through the whole of the data's way; skipped where there are none."""
 
 import resource
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,10 +76,8 @@ def test_float16_loses_less_than_a_thousandth_of_a_real_scan(brats: Path):
     assert np.allclose(store.images[:, 2], exact, rtol=1e-3, atol=1e-5)
 
 
-def test_lgg_is_prepared_whole_within_a_minute_and_a_gigabyte(lgg: Path):
-    start = time.perf_counter()
+def test_lgg_is_prepared_whole_within_a_gigabyte(lgg: Path):
     store = prepare(DATASETS.build("lgg"), lgg)
-    assert time.perf_counter() - start < 60
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2**20  # KiB
     assert len(store.patients) == len(store.cases) == 110
     assert len(store.index) == len(store.images) == 2252
