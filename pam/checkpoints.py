@@ -117,4 +117,9 @@ def _write_weights(cell_id: str, weights: Mapping[str, torch.Tensor]) -> None:
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:
     with files.whole(path) as file:
-        torch.save(dict(state), file)
+        try:
+            torch.save(dict(state), file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides a full disk behind its own complaint
+                raise error.__context__ from error
+            raise

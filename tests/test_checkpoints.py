@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 import torch
@@ -70,3 +71,12 @@ def test_a_forgotten_cell_has_no_state_left():
     checkpoints.forget("cell")
     assert checkpoints.load("cell") is None
     assert list(checkpoints.state_path("cell").parent.iterdir()) == []
+
+
+def test_a_full_disk_is_told_as_such(monkeypatch):
+    def full(path):
+        return os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0)
+
+    monkeypatch.setattr(checkpoints.files, "whole", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save("cell", {"network": {"w": torch.zeros(100_000)}})

@@ -154,4 +154,6 @@ def test_a_cell_that_diverges_is_named_and_the_exit_code_is_one(folder, monkeypa
     monkeypatch.setenv("PAM_HOME", str(folder / "bare"))
     hopeless = ["--set", "learning_rate=1e30", "--set", "precision=float32", "--folds", "0", "--only", "unet"]
     assert main([str(folder / "small.py"), *SMALL, *hopeless]) == 1
-    assert re.search(r"^failed: unet, fold 0, seed 0: the loss became", capsys.readouterr().out, flags=re.MULTILINE)
+    assert re.search(
+        r"^failed: unet, fold 0, seed 0: Diverged: the loss became", capsys.readouterr().out, flags=re.MULTILINE
+    )

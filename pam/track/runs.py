@@ -57,7 +57,7 @@ class Runs:
         }
         self._experiment = ""
         self._runs: dict[tuple[str, str], Run] = {}  # (tag, its value) → run
-        self._logged: dict[str, int] = {}  # cell → last epoch in MLflow
+        self._logged: dict[str, set[int]] = {}  # cell → epochs in MLflow
         self._views: dict[str, View] | None = None
         self._watch = leases.Watch()
 
@@ -101,11 +101,11 @@ class Runs:
         run_id = self._running(cell_id)
         if cell_id not in self._logged:
             history = self._client.get_metric_history(run_id, "loss")
-            self._logged[cell_id] = max((metric.step for metric in history), default=0)
-        new = [epoch for epoch in epochs if epoch["epoch"] > self._logged[cell_id]]
+            self._logged[cell_id] = {metric.step for metric in history}
+        # Not all after the last: what a driver was told and could not pass on before it was killed is missing.
+        new = [epoch for epoch in epochs if int(epoch["epoch"]) not in self._logged[cell_id]]
         self._log(run_id, new, shown.learning_curve)
-        if new:
-            self._logged[cell_id] = int(new[-1]["epoch"])
+        self._logged[cell_id] |= {int(epoch["epoch"]) for epoch in new}
 
     def _log(
         self, run_id: str, epochs: Sequence[Mapping[str, Any]], metrics_of: Callable[[Mapping[str, Any]], Metrics]
@@ -185,7 +185,9 @@ class Runs:
         with self._alone("study"):
             if (STUDY, study) not in self._runs:
                 tags = {**self._tags, STUDY: study, "mlflow.note.content": shown.STUDY_RUN_NOTE}
-                self._runs[STUDY, study] = self._client.create_run(self._experiment, run_name="the study", tags=tags)
+                found = next(every_run(self._client, self._experiment, f"tags.`{STUDY}` = '{study}'"), None)
+                run = found or self._client.create_run(self._experiment, run_name="the study", tags=tags)
+                self._runs[STUDY, study] = run
             run_id = self._runs[STUDY, study].info.run_id
             with tempfile.TemporaryDirectory() as folder:
                 for name, path in files.items():
