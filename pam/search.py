@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def _run(rows: Sequence[Row], placement: Placement) -> None:
     resources = schedule.Resources(cpus=placement.cpus, gpus=gpus)
     schedule.check_fits(resources)
     running: dict[nodes.Remote[arm.Scored], _Trial] = {}
-    waiting = _trials(rows)
+    waiting, held = _trials(rows), list[_Trial]()
 
     def start(trial: _Trial) -> None:
         row = trial.row
@@ -103,7 +103,9 @@ def _run(rows: Sequence[Row], placement: Placement) -> None:
         running[nodes.Remote(arm.run_there, *arguments, cpus=placement.cpus, gpus=gpus)] = trial
 
     while True:
-        while len(running) < schedule.slots(resources) and (trial := next(waiting, None)) is not None:
+        while (
+            len(running) < schedule.slots(resources) and (trial := _free(waiting, held, running.values())) is not None
+        ):
             start(trial)
         if not running:
             return
@@ -121,6 +123,20 @@ def _run(rows: Sequence[Row], placement: Placement) -> None:
         else:
             running.pop(remote)
             remote.end()
+
+
+def _free(waiting: Iterator[_Trial], held: list[_Trial], running: Collection[_Trial]) -> _Trial | None:
+    """The next trial that no running one trains already: a twin is held until that one ends, and takes its result."""
+    busy = {trial.cell.id for trial in running}
+    for trial in [trial for trial in held if trial.cell.id not in busy]:
+        held.remove(trial)
+        if not trial.ended_before():
+            return trial
+    for trial in waiting:
+        if trial.cell.id not in busy:
+            return trial
+        held.append(trial)
+    return None
 
 
 class _Trial:

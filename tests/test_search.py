@@ -211,16 +211,14 @@ def test_a_search_is_not_swept_a_study_not_searched_and_a_file_of_the_users_not_
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, reason="seen once: only one of the two widths ends among the winners; not understood yet"
-)
 def test_hyperband_and_whole_numbers_and_both_rows_are_searched(pam_home, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     Path("two.py").write_text(
         "from pam.study import Range, Search, Study, Variant\n"
         "STUDY = Study(question='?', dataset='phantom', reference=Variant('unet'), variants=(Variant('d6unet'),),\n"
         "    folds=2, recipe={'epochs': 1, 'batch_size': 32},\n"
-        "    search=Search(space={'width': Range(low=2, high=3)}, trials=3, scheduler='hyperband', winners=2))\n"
+        "    search=Search(space={'width': Range(low=2, high=3)}, trials=3, scheduler='hyperband',\n"
+        "    winners=2, seed=2))\n"
     )
     assert cli.guarded(search.main, ["two.py", "--address", "local"]) == 0
     out = capsys.readouterr().out
@@ -229,4 +227,4 @@ def test_hyperband_and_whole_numbers_and_both_rows_are_searched(pam_home, monkey
     exec(Path("two_found.py").read_text(), found)
     rows = [row.name for row in found["STUDY"].rows]
     assert rows == ["unet", "d6unet", "unet, found 1", "unet, found 2", "d6unet, found 1", "d6unet, found 2"]
-    assert {row.options["width"] for row in found.variants[1:3]} == {2, 3}
+    assert {row.options["width"] for row in found["STUDY"].variants[1:3]} == {2, 3}
