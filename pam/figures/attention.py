@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pam.evidence import SHOWN, Evidence, at_quantiles, chosen_by, columns
 from pam.figures.style import drawn
-from pam.figures.tiles import show, whole, wrapped
+from pam.figures.tiles import by_case, show, whole
 from pam.results import Results
 
 MOST = 5  # rows of the study beside each other
@@ -30,13 +30,8 @@ def draw(evidence: Evidence, found: Results) -> dict[str, bytes]:
         return {}
 
     def fill(figure: Figure) -> None:
-        axes = figure.subplots(len(chosen), 1 + len(names), squeeze=False)
-        axes[0, 0].set_title(next(iter(evidence.views.values())).modality, fontsize=6)
-        for ax, name in zip(axes[0, 1:], names, strict=True):
-            ax.set_title(wrapped(name), fontsize=6)
-        for line, (case, quantile) in zip(axes, chosen.items(), strict=True):
-            _line(line, evidence, case, names)
-            line[0].set_ylabel(f"{100 * quantile:.0f} %", fontsize=6.5)
+        modality = next(iter(evidence.views.values())).modality
+        by_case(figure, modality, names, chosen, lambda axes, case: _line(axes, evidence, case, names))
 
     modules = sorted({found.module for (name, _), found in evidence.attention.items() if name in names})
     foot = [

@@ -13,13 +13,13 @@ from pam.figures.tiles import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
     TRUE_POSITIVE,
+    by_case,
     dice,
     mistakes,
     overlaid,
     show,
     square,
     whole,
-    wrapped,
 )
 from pam.results import Results
 
@@ -36,13 +36,8 @@ def draw(evidence: Evidence, found: Results) -> dict[str, bytes]:
         return {}
 
     def fill(figure: Figure) -> None:
-        axes = figure.subplots(len(chosen), 1 + len(names), squeeze=False)
-        axes[0, 0].set_title(next(iter(evidence.views.values())).modality, fontsize=6)
-        for ax, name in zip(axes[0, 1:], names, strict=True):
-            ax.set_title(wrapped(name), fontsize=6)
-        for line, (case, quantile) in zip(axes, chosen.items(), strict=True):
-            _line(line, evidence, case, names)
-            line[0].set_ylabel(f"{100 * quantile:.0f} %", fontsize=6.5)
+        modality = next(iter(evidence.views.values())).modality
+        by_case(figure, modality, names, chosen, lambda axes, case: _line(axes, evidence, case, names))
 
     foot = [
         chosen_by(f"the whole case's Dice under {names[0]}", len(evidence.dice)),

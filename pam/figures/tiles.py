@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pam.figures.style import COLOURS, YELLOW
@@ -52,6 +53,23 @@ def dice(prediction: np.ndarray, target: np.ndarray) -> float:
     """Of one slice; NaN where both masks are empty."""
     whole = prediction.sum() + target.sum()
     return float(2 * (prediction & target).sum() / whole) if whole else float("nan")
+
+
+def by_case(
+    figure: Figure,
+    modality: str,
+    names: Sequence[str],
+    chosen: Mapping[str, float],
+    fill: Callable[[Sequence[Axes], str], None],
+) -> None:
+    """A line of tiles for each chosen case, case → quantile, that `fill` fills: the slice, then a tile for each row."""
+    axes = figure.subplots(len(chosen), 1 + len(names), squeeze=False)
+    axes[0, 0].set_title(modality, fontsize=6)
+    for ax, name in zip(axes[0, 1:], names, strict=True):
+        ax.set_title(wrapped(name), fontsize=6)
+    for line, (case, quantile) in zip(axes, chosen.items(), strict=True):
+        fill(line, case)
+        line[0].set_ylabel(f"{100 * quantile:.0f} %", fontsize=6.5)
 
 
 def show(ax: Axes, picture: np.ndarray, **options: object) -> None:
