@@ -16,12 +16,12 @@ COMMANDS = {
     "prepare": ("pam.prepare", "read a data set's scans, check them and store their slices"),
     "service": ("pam.service.__main__", "start, show or stop Ray and MLflow on this machine"),
     "status": ("pam.status", "tell what is done, what runs, what failed, and where to look"),
-    "sweep": ("pam.sweep", "train what is missing of a study"),
+    "sweep": ("pam.sweep.__main__", "train what is missing of a study"),
     "search": ("pam.search", "find settings for a study's rows"),
     "train": ("pam.train.__main__", "train cells of a study in one process, without Ray"),
     "track": ("pam.track.__main__", "bring results trained elsewhere to the ledger, and the ledger's to MLflow"),
     "predict": ("pam.predict", "segment new cases with a study's trained networks"),
-    "report": ("pam.report", "make a study's tables and figures"),
+    "report": ("pam.report.__main__", "make a study's tables and figures"),
     "receptive_fields": ("pam.receptive_fields", "measure how far networks' branches look"),
 }
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from pam import data_summary
 from pam.data.store import Store
-from pam.figures import data as figures
 from pam.files import whole
+from pam.report.figures import data as figures
 
 PHANTOM = "PHANTOM DATA: images made by this project, not by a scanner; they say nothing about patients."
 SPACINGS = 8  # shown one by one
@@ -70,7 +70,7 @@ def write(store: Store, folder: Path, split: str | None = None) -> tuple[Path, P
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(resources.files("pam").joinpath("templates", "data.html").read_text("utf-8"))
+    return environment.from_string(resources.files("pam.report").joinpath("templates", "data.html").read_text("utf-8"))
 
 
 def _uri(png: bytes) -> str:

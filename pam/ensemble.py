@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pam import paired, tables
 from pam.data.new_case import NewCase
 from pam.errors import ResultsError
 from pam.evaluate import foreground_logits
+from pam.report import paired, tables
 from pam.study import Recipe
 from pam.trained import trained
 

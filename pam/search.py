@@ -21,16 +21,17 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from pam import arm, checkpoints, cli, home, nodes, request, schedule
+from pam import checkpoints, cli, home
 from pam.data.folds import Split
 from pam.data.processes import exclusive
 from pam.data.splits import inner
 from pam.data.store import Store
 from pam.errors import StudyError
 from pam.files import write_text
-from pam.packing import Placement
-from pam.plan import bind, check, check_buildable, splits_of
 from pam.study import RESULTS_VERSION, Cell, Range, Recipe, Search, Study, Variant
+from pam.sweep import arm, nodes, request, schedule
+from pam.sweep.packing import Placement
+from pam.sweep.plan import bind, check, check_buildable, splits_of
 
 FACTOR = 3  # of epochs from one rung to the next; of the trials at a rung, one in three goes on
 FIRST_SHARE = 27  # the first rung is at this part of the epochs, at least at one

@@ -153,8 +153,8 @@ class Panel:
 class Cell:
     """One training: a variant, a fold and a seed; bound to prepared data and a split, it has an id.
 
-    `options` and `recipe` hold only what differs from the defaults once the cell is bound (`pam.plan`), `code` the
-    source hash of each part that comes from outside this project: a network, a loss or an augmentation by
+    Once the cell is bound (`pam.sweep.plan`), `options` and `recipe` hold only what differs from the defaults, `code`
+    the source hash of each part that comes from outside this project: a network, a loss or an augmentation by
     `module:function` or by an entry point.
     """
 
@@ -243,7 +243,7 @@ class Study:
 
     columns: the tables' columns in the order to show, see `pam.measures.column_names`; empty: all. caption: what the
     tables' captions begin with. published: row → the published row to hold it against, "TABLE/NAME" such as
-    "brats2018_table5/FPA", see `pam.published`.
+    "brats2018_table5/FPA", see `pam.report.published`.
     split: how patients are split, in the words of `pam.data.split_choice`; "": the data set's own way. `folds` counts
     where the split is into folds; the others say themselves how many splits they are.
     """
@@ -262,7 +262,7 @@ class Study:
     caption: str = ""
     published: Mapping[str, str] = field(default_factory=dict)
     cells_per_gpu: int | str | None = None  # how many share a GPU, or "auto": measured; None: one has it alone
-    disk_budget: float | None = None  # GB that its cells may take; see `pam.disk.Budget`
+    disk_budget: float | None = None  # GB that its cells may take; see `pam.sweep.disk.Budget`
     max_failures: int | None = None  # cells that may fail or diverge before a sweep stops; see `failures_allowed`
     search: Search | None = None  # in place of a grid: `pam.search` finds the rows and writes them as another study
     tested: tuple[int, ...] | None = None  # folds to run, where the patients that the others test were searched on

@@ -18,9 +18,9 @@ from pam.datasets import DATASETS
 from pam.errors import DataError
 from pam.evaluate import evaluate
 from pam.metrics import STATES
-from pam.plan import plan
 from pam.protocols import patient
 from pam.study import Recipe, Study, Variant
+from pam.sweep.plan import plan
 from pam.train import autocast
 
 CPU = torch.device("cpu")

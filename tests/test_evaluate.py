@@ -20,8 +20,8 @@ from pam.data.view import unpacked
 from pam.datasets import DATASETS, phantom
 from pam.evaluate import evaluate
 from pam.metrics import score
-from pam.plan import plan
 from pam.study import Study, Variant
+from pam.sweep.plan import plan
 
 CPU = torch.device("cpu")
 ALL = np.arange(100)  # rows of slices, more than there are

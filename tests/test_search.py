@@ -16,13 +16,14 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from pam import arm, cli, search, study
+from pam import cli, search, study
 from pam.data.prepare import prepare
 from pam.data.splits import inner
 from pam.data.store import find
 from pam.datasets import DATASETS
-from pam.plan import bind, plan
 from pam.study import Study, Variant
+from pam.sweep import arm
+from pam.sweep.plan import bind, plan
 
 ROOT = Path(__file__).resolve().parent.parent
 HUNT = """
@@ -197,7 +198,7 @@ def test_bad_input_is_one_line_and_exit_code_two(space, said, tmp_path, monkeypa
 
 
 def test_a_search_is_not_swept_a_study_not_searched_and_a_file_of_the_users_not_written_over(folder, capsys):
-    from pam import sweep
+    from pam.sweep import __main__ as sweep
 
     assert cli.guarded(sweep.main, ["hunt.py"]) == cli.BAD_INPUT
     assert (

@@ -129,7 +129,8 @@ def test_the_beginning_of_several_ids_is_an_error(study, capsys):
     assert told(capsys, IDS["done"])["cell"]["id"] == IDS["done"]
 
 
-def test_nothing_swept_is_said(pam_home, capsys):
+def test_nothing_swept_is_said(pam_home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # reports are looked for in the working directory
     assert status.main([]) == 0
     assert capsys.readouterr().out == "no study was swept yet\n"
 

@@ -13,7 +13,7 @@ import pytest
 
 from pam import cli, ledger, study
 from pam.data.store import find
-from pam.plan import apply_settings, plan
+from pam.sweep.plan import apply_settings, plan
 from pam.train.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pam import study, sweep
+from pam import study
 from pam.data.prepare import prepare
 from pam.data.store import Store
 from pam.datasets import DATASETS
-from pam.plan import apply_settings, check, plan
+from pam.sweep import __main__ as sweep
+from pam.sweep.plan import apply_settings, check, plan
 
-TABLES = Path(__file__).resolve().parent.parent / "pam" / "paper_tables"
+TABLES = Path(__file__).resolve().parent.parent / "pam" / "report" / "paper_tables"
 NAMES = study.names()
 
 

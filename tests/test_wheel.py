@@ -40,7 +40,7 @@ def test_wheel_holds_every_module_and_no_other_package(names: set[str]) -> None:
     modules = {
         path.relative_to(ROOT).as_posix() for top in ("pam", "tune_spaces") for path in (ROOT / top).rglob("*.py")
     }
-    folders = [ROOT / "pam" / name for name in ("paper_tables", "templates")]
+    folders = [ROOT / "pam" / "report" / name for name in ("paper_tables", "templates")]
     data = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.iterdir()}
     assert {name for name in names if ".dist-info/" not in name} == modules | data | {"pam/py.typed"}
 

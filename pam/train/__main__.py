@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pam import checkpoints, cli, home, local, manifest, provenance, request
+from pam import checkpoints, cli, home, manifest, provenance
 from pam.data.folds import Split
 from pam.errors import PamError, StudyError
-from pam.request import Asked
 from pam.study import Cell
+from pam.sweep import local, request
+from pam.sweep.request import Asked
 from pam.train import Epoch
 
 

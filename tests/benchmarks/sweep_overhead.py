@@ -84,7 +84,7 @@ def timed(work: Path, name: str, module: str, *words: str) -> Timed:
     home = work / name
     environment = {**os.environ, "PAM_HOME": str(home)}
     environment["PYTHONPATH"] = os.pathsep.join([str(work), os.environ.get("PYTHONPATH", "")])
-    prepare = [sys.executable, "-c", "from pam.request import open_store; open_store('phantom')"]
+    prepare = [sys.executable, "-c", "from pam.sweep.request import open_store; open_store('phantom')"]
     subprocess.run(prepare, cwd=work, env=environment, check=True)
     (work / "first_step").unlink(missing_ok=True)
     start, ends, peak = time.time(), [], 0.0

@@ -170,7 +170,8 @@ def same(undisturbed: Disturbed, disturbed: Disturbed, monkeypatch: pytest.Monke
 
 def _results() -> tuple[list[str], dict, list[str]]:
     """Cells asked for, their entries, and the rows of the study's table but for what is measured, in PAM_HOME."""
-    from pam import ledger, manifest, study, tables
+    from pam import ledger, manifest, study
+    from pam.report import tables
 
     asked = manifest.read("study")
     ids = [cell["id"] for cell in asked["cells"]]

@@ -20,10 +20,10 @@ from pam.data.store import Store
 from pam.datasets import DATASETS
 from pam.errors import StudyError
 from pam.networks.summary import summarise
-from pam.plan import apply_settings, plan
 from pam.receptive_fields import main as receptive_fields
 from pam.source import source_hash
 from pam.study import Cell, Study, Variant
+from pam.sweep.plan import apply_settings, plan
 from pam.train import Epoch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,1 +1,0 @@
-"""Figures, one module per kind; `pam.figures.style` is what they share."""

@@ -1,0 +1,1 @@
+"""From a study to its trained cells: planned, checked, scheduled on Ray, watched; `python -m pam.sweep` runs it."""

@@ -1,0 +1,115 @@
+"""A sweep's dry run: what it would train and what that would take, measured; nothing is recorded."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Mapping
+
+import torch
+
+from pam import home, ledger, track
+from pam.data.folds import Split
+from pam.data.processes import usable_cores
+from pam.study import Cell
+from pam.sweep import disk, estimate, nodes, schedule
+from pam.sweep.estimate import Estimate, Machines
+from pam.sweep.measure import Cost, measure, measure_there
+from pam.sweep.packing import Placement
+from pam.sweep.request import Asked, Request, resolve
+
+WAIT = 300.0  # seconds for one measurement on a cluster that may be busy
+Kind = tuple[object, ...]
+Tell = Callable[[str], None]
+
+
+def rehearse(request: Request, placement: Placement, tell: Tell) -> str:
+    """The dry run's report. Trains a few steps of each kind of network; `tell` hears which."""
+    asked = resolve(request)
+    planned = [(cell, split) for cell, split in asked.planned if not ledger.has(cell.id)]
+    what = f"{asked.study.name} on {asked.store.label}: {len(asked.planned)} cells"
+    if not planned:
+        return f"{what}, all done: nothing to train"
+    samples = {estimate.kind(cell): (cell, split) for cell, split in reversed(planned)}
+    local = placement.address is None and "RAY_ADDRESS" not in os.environ
+    costs, machines, gpus = (_here if local else _there)(asked, samples, placement, tell)
+    found = Estimate(store=asked.store, planned=planned, costs=costs, machines=machines, gpus=gpus)
+    head = f"{what}, {len(asked.planned) - len(planned)} done, {len(planned)} to do"
+    return "\n".join([head, "", *_table(found), "", *_totals(found)])
+
+
+def _here(
+    asked: Asked, samples: Mapping[Kind, tuple[Cell, Split]], placement: Placement, tell: Tell
+) -> tuple[dict[Kind, Cost], Machines, float]:
+    """Measured in this process, for a sweep on this machine alone."""
+    costs = {}
+    for number, (kind, (cell, split)) in enumerate(samples.items(), start=1):
+        tell(f"measuring {number} of {len(samples)}: {cell.label}")
+        costs[kind] = measure(cell, split, asked.store, placement.cpus)
+    count = torch.cuda.device_count()
+    gpus = (1.0 if count else 0.0) if placement.gpus is None else placement.gpus
+    cores = usable_cores()
+    words = f"this machine ({cores} cores{f', {count} GPUs' if count else ''})"
+    return costs, Machines(words=words, at_once=max(1, cores // placement.cpus), gpus=count), gpus
+
+
+def _there(
+    asked: Asked, samples: Mapping[Kind, tuple[Cell, Split]], placement: Placement, tell: Tell
+) -> tuple[dict[Kind, Cost], Machines, float]:
+    """Measured in a cluster's workers, one after another, on whichever node has room."""
+    with schedule.cluster(placement.address):
+        gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
+        schedule.check_fits(schedule.Resources(cpus=placement.cpus, gpus=gpus))
+        costs = {}
+        for number, (kind, (cell, split)) in enumerate(samples.items(), start=1):
+            tell(f"measuring {number} of {len(samples)}: {cell.label}")
+            arguments = (cell, split, str(asked.store.path), str(home.home()), placement.cpus)
+            costs[kind] = nodes.once(measure_there, *arguments, cpus=placement.cpus, gpus=gpus, seconds=WAIT)
+        there = nodes.nodes()
+        words = f"{len(there)} nodes ({'; '.join(map(str, there))})"
+        at_once = sum(node.cpus // placement.cpus for node in there)
+        return costs, Machines(words=words, at_once=max(1, at_once), gpus=sum(node.gpus for node in there)), gpus
+
+
+def _table(found: Estimate) -> list[str]:
+    """A line per row of the study: cells that differ in label alone cost the same, but a reader looks for labels."""
+    rows: dict[str, list[Cell]] = {}
+    for cell, _ in found.planned:
+        rows.setdefault(cell.label, []).append(cell)
+    lines: list[tuple[str, ...]] = [("row", "cells", "epochs", "s/epoch", "memory", "GPU memory", "GPU busy")]
+    for label, of in rows.items():
+        cost = found.costs[estimate.kind(of[0])]
+        gpu = cost.gpu
+        shared = (disk.text(gpu.peak_mb), f"{100 * gpu.busy:.0f} %") if gpu else ("–", "–")
+        seconds = f"{found.epoch_seconds(of):.3g}"
+        lines.append((label, str(len(of)), str(found.epochs(of[0])), seconds, disk.text(cost.memory_mb), *shared))
+    if all(cost.gpu is None for cost in found.costs.values()):
+        lines = [line[:-2] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+
+
+def _totals(found: Estimate) -> list[str]:
+    mirrored = track.tracking_uri().startswith("sqlite:")
+    taken = disk.needed(found.planned, found.store, at_once=found.at_once, keep_weights=True, mirrored=mirrored)
+    free = disk.free_mb()
+    device = ", ".join(sorted({cost.device for cost in found.costs.values()}))
+    gpu_hours = f"{found.gpu_hours:.3g} GPU-hours, " if found.machines.gpus and found.gpus else ""
+    alone = _time(found.cell_seconds)
+    parts = {"checkpoints": taken.checkpoints, "weights": taken.weights, "ledger": taken.ledger, "MLflow": taken.mirror}
+    listed = ", ".join(f"{name} {disk.text(size)}" for name, size in parts.items() if size)
+    wall = f"{_time(found.wall_seconds)} on {found.machines.words}, {found.at_once} cells at once"
+    lines = [
+        f"measured on {device}, one cell at a time",
+        f"time  {gpu_hours}{wall}; {alone} one at a time",
+        f"disk  {disk.text(taken.needed)} in {home.home()} ({listed}); {disk.text(free)} are free",
+    ]
+    if found.cells_per_gpu is not None:
+        lines.append(f"GPUs  {found.cells_per_gpu} cells on each suit: --cells-per-gpu {found.cells_per_gpu}")
+    if taken.needed > free:
+        lines.append("the disk is too small")
+    return [*lines, "nothing was trained or recorded; leave --dry-run out to start"]
+
+
+def _time(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=max(1, round(seconds))))
