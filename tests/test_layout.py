@@ -54,6 +54,7 @@ LAYOUT = (
     "pam.sweep.disk",
     "pam.sweep.plan",
     "pam.sweep.request",
+    "pam.sweep.listing",
     "pam.sweep.local",
     "pam.manifest",
     "pam.provenance",

@@ -76,11 +76,13 @@ def test_a_studys_demo_has_a_phantom_in_the_layout_of_its_data(name: str) -> Non
     assert stand_in.reader == dataset.reader
 
 
-def test_the_list_shows_question_size_and_claims(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_question_size_claims_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(["--list"]) == 0
     shown = capsys.readouterr().out
     assert "isles_attention: Does attention to mistakes beat" in shown
-    assert "  isles2018: 5 rows × 5 folds × 3 seeds; claims: C6, C7\n" in shown
+    assert "  isles2018: 5 rows × 5 folds × 3 seeds; claims: C6, C7\n  cost: 75 cells, 4,500 epochs, " in shown
+    assert "  brats2018: 2 rows × 24 trials of a search; claims: none\n  cost: at most 3,840 epochs" in shown
+    assert shown.count("\n") == 3 * len(NAMES)
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -28,14 +28,15 @@ class DilatedDepthwise(nn.Conv2d):
     The same function as `nn.Conv2d`, which it is on other devices. On the CPU it uses undilated kernels only: for
     channels-last bfloat16 maps, torch 2.13 returns a wrong weight gradient of the dilated one (off by as much as its
     own size on maps of 40×40 and above), and takes three to five times as long. `tests/networks/test_convolution.py`
-    holds both forms against a float64 convolution.
+    holds both forms against a float64 convolution. An exported graph must fit maps of every size and has no gradients:
+    it gets the dilated kernel.
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class names it so)
-        if input.device.type != "cpu":
+        if input.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(input)
         dilation = self.dilation[0]
         # Phases of less than three positions meet a kernel of oneDNN that is slower than nine multiplications.

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 
 from pam import cli, study
 from pam.cells import CHECKPOINT_SECONDS
-from pam.data.split_choice import IN_FOLDS
-from pam.datasets import DATASETS
 from pam.failures import KINDS
-from pam.study import Study
-from pam.sweep import request
+from pam.sweep import listing, request
 from pam.sweep.driver import INTERRUPTED, KEEP, WEIGHTS, Outcome, Policy, sweep
 from pam.sweep.packing import Placement
 from pam.sweep.rehearsal import rehearse
@@ -22,8 +19,9 @@ from pam.track import ui_hint
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     if arguments.list:
-        for name in study.names():
-            print(_describe(study.load(name)))
+        for name in [arguments.study] if arguments.study else study.names():
+            arguments.study = name
+            print(listing.describe(request.of(arguments)), flush=True)
         return 0
     placement = Placement(
         address=arguments.address, cpus=arguments.cpus, gpus=arguments.gpus, cells_per_gpu=arguments.cells_per_gpu
@@ -43,14 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if outcome.stopped == INTERRUPTED:
         return cli.INTERRUPTED
     return 1 if outcome.failed or outcome.stopped or outcome.to_go else 0
-
-
-def _describe(declared: Study) -> str:
-    split = declared.split or DATASETS.build(declared.dataset).split
-    splits = f"{declared.folds} {split}" if split in IN_FOLDS else f"split {split}"
-    counts = f"{len(declared.rows)} rows × {splits} × {declared.seeds} seeds"
-    claims = ", ".join(claim.id for claim in declared.claims) or "none"
-    return f"{declared.name}: {declared.question}\n  {declared.dataset}: {counts}; claims: {claims}"
 
 
 def _summary(outcome: Outcome) -> str:
@@ -81,7 +71,9 @@ def _tell(words: str) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m pam.sweep", description="Train what is missing of a study.")
     request.add_arguments(parser)
-    parser.add_argument("--list", action="store_true", help="print the studies: question, size and claims")
+    parser.add_argument(
+        "--list", action="store_true", help="print the studies, or the one named: question, size, claims and cost"
+    )
     parser.add_argument("--dry-run", action="store_true", help="measure what it would take, and train nothing")
     parser.add_argument("--address", help="the Ray cluster's address (default: RAY_ADDRESS, else this machine)")
     parser.add_argument("--cpus", type=int, default=1, help="CPUs per cell (default: 1)")
