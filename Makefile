@@ -68,7 +68,7 @@ audit:
 lock:
 	$(PYTHON) -m venv --clear .lock
 	$(call PIP_INSTALL,.lock) "$$(grep '^torch==' constraints.txt)"
-	$(call PIP_INSTALL,.lock) '.[postgres,test]'
+	$(call PIP_INSTALL,.lock) '.[docs,onnx,postgres,test]'
 	{ grep '^#' constraints.txt; \
 	  .lock/bin/python -m pip freeze --all --exclude pip --exclude pam-ablation \
 	  | sed -e 's/+[a-z0-9.]*$$//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d'; } > .lock/constraints.txt

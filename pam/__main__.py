@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("pam.train.__main__", "train cells of a study in one process, without Ray"),
     "track": ("pam.track.__main__", "bring results trained elsewhere to the ledger, and the ledger's to MLflow"),
     "predict": ("pam.predict", "segment new cases with a study's trained networks"),
+    "export": ("pam.export.__main__", "write a study's trained networks as ONNX and safetensors, and register them"),
     "report": ("pam.report.__main__", "make a study's tables and figures"),
     "receptive_fields": ("pam.receptive_fields", "measure how far networks' branches look"),
 }

@@ -27,8 +27,8 @@ from pam.result import Result
 
 TABLES = ("slices", "cases", "epochs")
 EVIDENCE = ("predictions", "attention")
-__all__ = ["Entry", "add", "copy", "evidence", "folder", "has", "lacking", "read", "read_folder", "read_many"]
-__all__ += ["read_provenance", "remove", "write"]
+__all__ = ["Entry", "add", "copy", "evidence", "folder", "has", "lacking", "read", "read_cell", "read_folder"]
+__all__ += ["read_many", "read_provenance", "remove", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,12 @@ def read_provenance(cell_id: str) -> dict[str, Any]:
     """Where the cell's result came from, without reading its tables."""
     provenance: dict[str, Any] = _document(folder(cell_id))["provenance"]
     return provenance
+
+
+def read_cell(cell_id: str) -> dict[str, Any]:
+    """The cell as plain data, without reading its tables."""
+    cell: dict[str, Any] = _document(folder(cell_id))["cell"]
+    return cell
 
 
 def read_many(

@@ -75,6 +75,7 @@ LAYOUT = (
     "pam.report.tables",
     "pam.report.paired",
     "pam.ensemble",
+    "pam.export",
     "pam.report.claims",
     "pam.report.results",
     "pam.report.evidence",
@@ -102,12 +103,13 @@ LAYOUT = (
     "pam.status",
     "pam.sweep",
     "pam.predict",
+    "pam.export.__main__",
     "pam.search",
     "pam.report",
     "pam.__main__",
 )
 ONLY_IMPORTER = {
-    "mlflow": "pam.track.runs pam.track.reader",
+    "mlflow": "pam.track.runs pam.track.reader pam.track.registered",
     "ray": "pam.sweep.schedule pam.sweep.nodes",
     "optuna": "pam.search",
 }

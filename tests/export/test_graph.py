@@ -1,0 +1,72 @@
+"""Networks as ONNX: onnxruntime gives their probabilities, at sizes and batches that the export never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pam import networks
+from pam.errors import ResultsError
+from pam.export import graph
+
+IMAGE = (4, 40, 48)
+OTHERS = ((1, 4, 40, 48), (3, 4, 16, 8), (2, 4, 96, 160))  # b c h w
+
+
+def members(name: str, count: int) -> list[nn.Module]:
+    return [networks.build(name, 4, width=4, generator=torch.Generator().manual_seed(seed)) for seed in range(count)]
+
+
+def run(path: Path, images: Tensor) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["probability", "disagreement"], {"images": images.numpy()})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", networks.names())
+def test_every_network_gives_the_same_probabilities_in_onnxruntime(name: str, tmp_path: Path) -> None:
+    [network] = members(name, 1)
+    assert graph.write([network], IMAGE, tmp_path / "one.onnx") <= graph.TOLERANCE
+    for shape in OTHERS:
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(7))
+        with torch.inference_mode():
+            expected = network.eval()(images).sigmoid().numpy()
+        probability, disagreement = run(tmp_path / "one.onnx", images)
+        assert np.abs(probability - expected).max() <= graph.TOLERANCE
+        assert not disagreement.any()
+
+
+def test_an_ensemble_gives_the_mean_and_the_deviation_of_its_members_probabilities(tmp_path: Path) -> None:
+    both = members("fpa", 2)
+    graph.write(both, IMAGE, tmp_path / "two.onnx")
+    for shape in OTHERS:
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(7))
+        with torch.inference_mode():
+            each = np.stack([network.eval()(images).sigmoid().numpy() for network in both])
+        probability, disagreement = run(tmp_path / "two.onnx", images)
+        assert np.abs(probability - each.mean(0)).max() <= graph.TOLERANCE
+        assert np.abs(disagreement - each.std(0)).max() <= graph.TOLERANCE
+        assert disagreement.max() > 100 * graph.TOLERANCE
+
+
+class ChoosesBySize(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :1] * (2 if images.shape[-1] > 64 else 3)
+
+
+class ChoosesByValue(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :1] * (2 if float(images.mean()) > 0 else 3)
+
+
+@pytest.mark.parametrize("network", [ChoosesBySize(), ChoosesByValue()])
+def test_a_network_that_no_graph_can_be_is_refused_in_one_line(network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ResultsError) as error:
+        graph.write([network], IMAGE, tmp_path / "odd.onnx")
+    assert "--only weights leaves" in str(error.value)
+    assert "\n" not in str(error.value)
