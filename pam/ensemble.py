@@ -45,6 +45,10 @@ class Ensemble:
         height, width = self.data["size"]
         return height, width
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.data["modalities"])
+
     def fit_for(self, patient: str) -> tuple[Member, ...]:
         """Those that have not trained on the patient: of one of the study's own, the members that tested it."""
         tested = tuple(member for member in self.members if patient in member.tested)

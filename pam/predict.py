@@ -16,7 +16,7 @@ from PIL import Image
 from pam import cli, ensemble, ledger, manifest, study
 from pam.data import new_case, nifti
 from pam.data.new_case import NewCase
-from pam.datasets import DATASETS, Dataset
+from pam.datasets import DATASETS
 from pam.ensemble import Ensemble, Segmentation
 from pam.evaluate import in_unit
 from pam.files import whole, write_text
@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = DATASETS.build(asked["dataset"])
     networks = ensemble.load(asked, arguments.variant)
     # All cases are read before the first is written: a bad one leaves nothing half-done.
-    cases = [new_case.read(dataset, folder, networks.size) for folder in arguments.case]
+    cases = [new_case.read(dataset, place, networks.size, networks.modalities) for place in arguments.case]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(_heading(networks, dataset))
+    print(_heading(networks))
     rows = []
     for new in cases:
         found = ensemble.segment(networks, new, device)
         files = _write(new, found, arguments.out, uncertainty=arguments.uncertainty)
-        print(f"{new.case.case}: {int(found.mask.sum())} voxels of {dataset.target} → {', '.join(files)}")
+        print(f"{new.case.case}: {int(found.mask.sum())} voxels of {networks.data['target']} → {', '.join(files)}")
         if len(found.members) < len(networks.members):
             print(
                 f"{new.case.case}: of the study's own patient {new.case.patient}; segmented by those "
@@ -54,7 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m pam.predict", description="Segment new cases with a study's trained networks.")
     parser.add_argument("study", help="a study's name, or the path of its file")
-    parser.add_argument("case", nargs="+", type=Path, help="a case's folder, laid out as the study's data set is")
+    parser.add_argument(
+        "case",
+        nargs="+",
+        type=Path,
+        help="a case's folder, laid out as the study's data set is; of msd and nnunet, one of its image files",
+    )
     parser.add_argument(
         "--variant",
         default=ensemble.BEST,
@@ -68,9 +73,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _heading(networks: Ensemble, dataset: Dataset) -> str:
-    title, phantom = networks.data["title"], " (PHANTOM: of no use on patients)" if networks.data["phantom"] else ""
-    return f"{networks.variant}: mean of {len(networks.members)} networks trained on {title}{phantom}, {dataset.target}"
+def _heading(networks: Ensemble) -> str:
+    data, phantom = networks.data, " (PHANTOM: of no use on patients)" if networks.data["phantom"] else ""
+    count = len(networks.members)
+    return f"{networks.variant}: mean of {count} networks trained on {data['title']}{phantom}, {data['target']}"
 
 
 def _write(new: NewCase, found: Segmentation, out: Path, *, uncertainty: bool) -> list[str]:

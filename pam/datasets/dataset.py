@@ -66,6 +66,9 @@ class Dataset:
     write_source: Callable[[Path], None] | None = None  # phantoms only: makes the source folder
     resampled: tuple[str, ...] = ()  # modalities that lie on a grid of their own and are brought to the target's
     resolve: Callable[[Dataset, Path], Dataset] | None = None  # where the source folder tells modalities and labels
+    # Where cases lie side by side: a new case by one of its image files and the modalities that networks were trained
+    # on, and the data set as the folder describes it.
+    of_file: Callable[[Dataset, Path, tuple[str, ...]], tuple[Dataset, Case]] | None = None
     note: str = ""  # what a reader of results must know of the source
     stand_in: str = "phantom"  # the phantom that a demo uses in its stead
     shown: str = ""  # the modality in which figures show a slice; "": the last

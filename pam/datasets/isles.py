@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pam.datasets.dataset import DATASETS, Case, Dataset
-from pam.datasets.layout import one
+from pam.datasets.layout import one, patients_of
 from pam.errors import DataError
 from pam.study import Recipe
 
@@ -53,7 +52,7 @@ def describe_2018(name: str, title: str, *, patients: str = "", **changes: objec
 def find_2018(patients: Path | None, source: Path) -> list[Case]:
     """Every `case_N` of TRAINING. Raises `DataError` for a patients' file that lacks a case."""
     folders = [folder for folder in sorted(source.glob("TRAINING/case_*")) if folder.is_dir()]
-    groups = _groups(patients) if patients else {folder.name: folder.name for folder in folders}
+    groups = patients_of(patients) if patients else {folder.name: folder.name for folder in folders}
     lacking = [folder.name for folder in folders if folder.name not in groups]
     if lacking:
         raise DataError(f"{patients}: no row for {lacking[0]} ({len(lacking)} cases lack one); expected one a case")
@@ -66,17 +65,6 @@ def _case_2018(folder: Path, patient: str) -> Case:
     *images, target = (path for path, _ in found)
     problems = tuple(problem for _, faults in found for problem in faults)
     return Case(case=folder.name, patient=patient, images=tuple(images), target=(target,), problems=problems)
-
-
-def _groups(path: Path) -> dict[str, str]:
-    """Case → patient."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return {row["case"]: row["patient"] for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, KeyError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); expected a CSV with the columns case and patient"
-        ) from error
 
 
 @DATASETS.register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path, PurePosixPath
 
 from pam.datasets.dataset import Problem
@@ -30,3 +31,14 @@ def one(folder: Path, *patterns: str) -> tuple[Path, tuple[Problem, ...]]:
         message = f"{names} fit {patterns[0]}; expected one of them, remove the others"
         return found[0], (Problem(path=folder, message=message),)
     return found[0], ()
+
+
+def patients_of(path: Path) -> dict[str, str]:
+    """Case → patient, from a CSV. Raises `DataError` for one that cannot be read or lacks a column."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return {row["case"]: row["patient"] for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); expected a CSV with the columns case and patient"
+        ) from error

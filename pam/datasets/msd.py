@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pam.datasets.dataset import DATASETS, Case, Dataset, Problem
+from pam.datasets.flat import about, without_ending
 from pam.datasets.layout import inside
 from pam.datasets.options import full_name, titled
 from pam.errors import DataError, StudyError
 from pam.study import Recipe
+
+WHAT = "the Decathlon's description of the task"
 
 
 @DATASETS.register
@@ -45,6 +47,7 @@ def msd(
         reader="nifti",
         find=find,
         resolve=partial(resolve, task, target),
+        of_file=of_file,
     )
 
 
@@ -53,11 +56,11 @@ def resolve(task: str, target: str, dataset: Dataset, source: Path) -> Dataset:
 
     Raises `DataError` if these are not told, or if the folder is another task's than was asked for.
     """
-    about = _about(source)
+    told = about(source, WHAT)
     try:
-        modalities = tuple(about["modality"][key] for key in sorted(about["modality"], key=int))
-        labels = {int(key): str(name) for key, name in about["labels"].items()}
-        name = re.sub(r"[^\w.-]+", "_", str(about["name"])).strip("_") or "unnamed"
+        modalities = tuple(told["modality"][key] for key in sorted(told["modality"], key=int))
+        labels = {int(key): str(name) for key, name in told["labels"].items()}
+        name = re.sub(r"[^\w.-]+", "_", str(told["name"])).strip("_") or "unnamed"
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
             f"{source / 'dataset.json'}: no name, modality or labels as in the Decathlon ({error!r})"
@@ -65,7 +68,7 @@ def resolve(task: str, target: str, dataset: Dataset, source: Path) -> Dataset:
     if task not in ("", name):
         raise DataError(f"{source / 'dataset.json'}: task {name!r}; expected {task!r}, as option 'task' says")
     asked = {} if target == "all" else {"target": target}
-    title = titled(f"MSD {about['name']}", asked)
+    title = titled(f"MSD {told['name']}", asked)
     foreground = tuple(sorted(set(labels) - {0}))
     chosen = foreground if target == "all" else (int(target),)
     if not chosen or not set(chosen) <= set(foreground):
@@ -87,31 +90,37 @@ def find(source: Path) -> list[Case]:
     if not (source / "dataset.json").exists():
         return []
     try:
-        pairs = [(str(pair["image"]), str(pair["label"])) for pair in _about(source)["training"]]
+        pairs = [(str(pair["image"]), str(pair["label"])) for pair in about(source, WHAT)["training"]]
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{source / 'dataset.json'}: field 'training' is no list of {{image, label}} ({error!r})"
         ) from error
-    about = source / "dataset.json"
-    return [_case(inside(source, image, about), inside(source, label, about)) for image, label in pairs]
+    path = source / "dataset.json"
+    return [_case(inside(source, image, path), inside(source, label, path)) for image, label in pairs]
+
+
+def of_file(dataset: Dataset, path: Path, modalities: tuple[str, ...]) -> tuple[Dataset, Case]:
+    """A case beside its task's training set or without one, from its image; and its data set.
+
+    Its truth is the file of its name in the folder `labels…` that belongs to the folder `images…` it lies in.
+    """
+    if not path.name.endswith((".nii.gz", ".nii")):
+        raise DataError(f"{path}: expected an image of {dataset.title}, such as CASE.nii.gz")
+    source, name = path.parent.parent, without_ending(path)
+    label = source / path.parent.name.replace("images", "labels", 1) / path.name
+    if not (source / "dataset.json").exists():
+        reader = "nifti" if len(modalities) == 1 else "nifti_stack"
+        return replace(dataset, modalities=modalities, reader=reader), Case(
+            case=name, patient=name, images=(path,), target=()
+        )
+    truth = (label,) if label != path and label.exists() else ()
+    return dataset.at(source), Case(case=name, patient=name, images=(path,), target=truth)
 
 
 def _case(image: Path, label: Path) -> Case:
-    name = image.name.removesuffix(".gz").removesuffix(".nii")
     missing = [path for path in (image, label) if not path.exists()]
     message = "is missing, though dataset.json lists it; restore the file or remove its entry"
     problems = tuple(Problem(path=path, message=message) for path in missing)
-    return Case(case=name, patient=name, images=(image,), target=(label,), problems=problems)
-
-
-def _about(source: Path) -> dict[str, Any]:
-    path = source / "dataset.json"
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); expected the Decathlon's description of the task"
-        ) from error
-    if not isinstance(about, dict):
-        raise DataError(f"{path}: a {type(about).__name__}; expected the Decathlon's description of the task")
-    return about
+    return Case(
+        case=without_ending(image), patient=without_ending(image), images=(image,), target=(label,), problems=problems
+    )
