@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(_summary(outcome))
     if outcome.stopped == INTERRUPTED:
         return cli.INTERRUPTED
-    return 1 if outcome.failed or outcome.stopped or outcome.to_go else 0
+    return 1 if outcome.failed or outcome.stopped or outcome.to_go or outcome.mirror_broken else 0
 
 
 def _summary(outcome: Outcome) -> str:
@@ -55,10 +55,11 @@ def _summary(outcome: Outcome) -> str:
             lines.append(f"{count} cell{'s' * (count != 1)} {kind}; to train again: add --rerun {kind}")
     if outcome.stopped:
         lines.append(f"{outcome.stopped}: {outcome.to_go} cells to go; the same command goes on with them")
-    if outcome.mirror_behind:
-        lines.append(
-            f"MLflow is behind ({outcome.mirror_behind}); to fill it: python -m pam.track sync {outcome.study}"
-        )
+    fill = f"python -m pam.track sync {outcome.study}"
+    if outcome.mirror_broken:
+        lines.append(f"the MLflow mirror broke ({outcome.mirror_broken}); once that is mended, to fill it: {fill}")
+    elif outcome.mirror_behind:
+        lines.append(f"MLflow is behind ({outcome.mirror_behind}); to fill it: {fill}")
     lines.append(f"MLflow: {ui_hint()}")
     return "\n".join(lines)
 

@@ -46,6 +46,7 @@ class Outcome:
     failed: Mapping[str, failures.Failure]  # "label, fold, seed" → why it has no result; those of earlier sweeps too
     stopped: str  # why the sweep stopped early, or ""
     mirror_behind: str  # why MLflow lacks something, or ""
+    mirror_broken: str  # what ended the mirror, or ""; see `pam.track.Mirror`
 
     @property
     def to_go(self) -> int:
@@ -65,7 +66,7 @@ def sweep(request: Request, placement: Placement, policy: Policy) -> Outcome:
     missing = [(cell, split) for cell, split in resolved.planned if cell.id in anew or not schedule.ended(cell.id)]
     found = sum(ledger.has(cell.id) for cell in asked if cell.id not in anew)
     with schedule.cluster(placement.address) if missing else nullcontext():
-        stopped, behind = _run(missing, again, resolved, placement, policy)
+        stopped, mirror = _run(missing, again, resolved, placement, policy)
     known = {describe(cell): failures.read(cell.id) for cell in asked if not ledger.has(cell.id)}
     return Outcome(
         study=study.name,
@@ -75,14 +76,15 @@ def sweep(request: Request, placement: Placement, policy: Policy) -> Outcome:
         finished=sum(ledger.has(cell.id) for cell, _ in missing),
         failed={words: failure for words, failure in known.items() if failure is not None},
         stopped=stopped,
-        mirror_behind=behind,
+        mirror_behind=mirror.behind,
+        mirror_broken=mirror.broken,
     )
 
 
 def _run(
     missing: list[tuple[Cell, Split]], again: Sequence[Cell], asked: Asked, placement: Placement, policy: Policy
-) -> tuple[str, str]:
-    """Record what was asked for, train and mirror it; why the sweep stopped early, and why MLflow is behind, or ""."""
+) -> tuple[str, Mirror]:
+    """Record what was asked for, train and mirror it; why the sweep stopped early, or "", and the closed mirror."""
     ready = _ready(missing, asked, placement, policy) if missing else None
     asked_for = manifest.write(
         asked.study,
@@ -111,7 +113,7 @@ def _run(
         stopped = storage_failed(error)
     finally:
         mirror.close()
-    return stopped, mirror.behind
+    return stopped, mirror
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,17 +47,18 @@ class Mirror:
 
     manifest  what the study asked for, as `pam.manifest` writes it
     behind    why MLflow lacks something, or ""
+    broken    what ended the mirror though nobody foresaw it, or "": MLflow was told nothing from then on
     """
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.behind = ""
+        self.behind = self.broken = ""
         self._manifest = manifest
         self._damaged = ""
         self._wishes: dict[str, _Wish] = {}
         self._changed = threading.Condition()
         self._closing_at: float | None = None  # until when the thread goes on trying
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mlflow-mirror")
-        self._thread = self._pool.submit(self._work)
+        self._thread = self._pool.submit(self._run)
 
     def epoch(self, cell_id: str, metrics: Mapping[str, Any]) -> None:
         self._wish(cell_id, _Wish(epochs=[metrics]))
@@ -76,7 +77,7 @@ class Mirror:
             self._closing_at = time.monotonic() + patience
             self._changed.notify()
         try:
-            self._thread.result()
+            wait([self._thread])
         finally:
             self._pool.shutdown(wait=False)
 
@@ -85,6 +86,15 @@ class Mirror:
             earlier = self._wishes.get(cell_id)
             self._wishes[cell_id] = earlier.before(wish) if earlier else wish
             self._changed.notify()
+
+    def _run(self) -> None:
+        """What breaks the mirror leaves the training alone; it is told at once, and by `broken` at the end."""
+        try:
+            self._work()
+        except BaseException as error:
+            self.broken = redact(f"{type(error).__name__}: {_line(error)}")
+            LOG.exception("the MLflow mirror broke; training goes on, and the ledger keeps every result")
+            raise
 
     def _work(self) -> None:
         # Imported here: a second and a half that a sweep's start does not wait for.

@@ -44,4 +44,4 @@ def _sync(study: str, dataset: str) -> Told:
         mirror.refresh(cell_id)
     mirror.close(PATIENCE)
     finished = sum(ledger.has(cell_id) for cell_id in ids)
-    return Told(name=f"{study} on {dataset}", cells=len(ids), finished=finished, behind=mirror.behind)
+    return Told(name=f"{study} on {dataset}", cells=len(ids), finished=finished, behind=mirror.broken or mirror.behind)

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 STUDY = """
@@ -49,8 +51,12 @@ class Disturbed:
         paths = os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         return {**os.environ, "PAM_HOME": str(self.home), "PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled", **QUICK}
 
-    def start(self, *words: str, prefix: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
-        command = [*prefix, sys.executable, "-u", "-m", "pam.sweep", "study.py", *EVERY_EPOCH, *words]
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        return self._start("pam.sweep", "study.py", *EVERY_EPOCH, *words, **environment)
+
+    def _start(self, module: str, *words: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-u", "-m", module, *words]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else one that is ignored is inherited
         with (self.folder / "output").open("a") as output:
             return subprocess.Popen(
                 command,
@@ -61,10 +67,14 @@ class Disturbed:
                 text=True,
             )
 
-    def sweep(self, *words: str, prefix: Sequence[str] = (), **environment: str) -> tuple[int, str]:
+    def sweep(self, *words: str, **environment: str) -> tuple[int, str]:
         """Exit code and all that was printed, by a sweep that is waited for."""
+        return self.run("pam.sweep", "study.py", *EVERY_EPOCH, *words, **environment)
+
+    def run(self, module: str, *words: str, **environment: str) -> tuple[int, str]:
+        """Exit code and all that was printed, by `python -m MODULE`."""
         before = len(self.output())
-        with self.start(*words, prefix=prefix, **environment) as process:
+        with self._start(module, *words, **environment) as process:
             code = self.ended(process)
         return code, self.output()[before:]
 
@@ -86,6 +96,8 @@ class Disturbed:
 
     def plan(self, *kinds: str, step: int, again: bool = False) -> None:
         """The faults: one for each of the first cells that come to the step, of each process that trains one."""
+        for path in (*self.folder.glob("strike-*"), self.folder / "paused", self.folder / "go"):  # of an earlier plan
+            path.unlink(missing_ok=True)
         (self.folder / "plan.json").write_text(json.dumps({"step": step, "kinds": kinds, "again": again}))
 
     def until(self, fact: Callable[[], bool]) -> None:
@@ -100,6 +112,11 @@ class Disturbed:
 
     def let_go(self) -> None:
         (self.folder / "go").touch()
+
+    def alone(self) -> bool:
+        """Whether every process that trained a cell is gone."""
+        processes = {int(line.split()[2]) for line in (self.folder / "steps").read_text().splitlines()}
+        return not any(psutil.pid_exists(pid) for pid in processes)
 
     def steps(self, kind: str) -> Counter[str]:
         """Forward passes by cell, as the network counted them; kind: "train" or "score".
@@ -189,6 +206,23 @@ def _results() -> tuple[list[str], dict, list[str]]:
     return ids, {cell_id: ledger.read(cell_id) for cell_id in ids if ledger.has(cell_id)}, rows
 
 
+@pytest.fixture
+def running(disturbed: Disturbed) -> Callable[[], list[str]]:  # its PAM_HOME
+    """The names of runs that MLflow shows as RUNNING."""
+    return lambda: [run.info.run_name for run in _runs() if run.info.status == "RUNNING"]
+
+
+def _runs() -> list[Any]:
+    """All runs that MLflow holds of the study."""
+    from mlflow.tracking import MlflowClient
+
+    from pam import track
+
+    client = MlflowClient(track.tracking_uri())
+    (experiment,) = [e for e in client.search_experiments() if e.name == "study on phantom"]
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
 def _assert_mirrored(ids: list[str]) -> None:
     """Every cell has one run, every variant one parent, none is RUNNING, no epoch is there twice."""
     from mlflow.tracking import MlflowClient
@@ -196,8 +230,7 @@ def _assert_mirrored(ids: list[str]) -> None:
     from pam import home, track
 
     client = MlflowClient(track.tracking_uri())
-    (experiment,) = [e for e in client.search_experiments() if e.name == "study on phantom"]
-    runs = list(client.search_runs([experiment.experiment_id], max_results=1000))
+    runs = _runs()
     children = [run for run in runs if "pam.cell" in run.data.tags]
     assert sorted(run.data.tags["pam.cell"] for run in children) == sorted(ids)
     assert len(runs) - len(children) == 2 + 1  # the variants, and the study itself

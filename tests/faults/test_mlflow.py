@@ -1,0 +1,114 @@
+"""A tracking server that goes away is told later; training does not wait, and nothing is told twice."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+OUTAGE = 60.0  # seconds
+
+
+class Server:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--artifacts-destination", self.folder]
+        address = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *words, *address],
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError((self.folder / "log").read_text())
+
+    def kill(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    one = Server(tmp_path / "server")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", one.uri)
+    one.start()
+    yield one
+    one.kill()
+
+
+def test_a_server_that_is_away_for_a_minute_is_told_all_that_it_missed_within_the_sweep(disturbed, same, server):
+    disturbed.plan("pause", step=5)
+    process = disturbed.start()
+    disturbed.until(disturbed.paused)
+    server.kill()
+    away = time.monotonic()
+    disturbed.until(lambda: "3/4" in disturbed.output())  # training goes on
+    disturbed.until(lambda: time.monotonic() - away >= OUTAGE)
+    assert "MLflow does not answer" in disturbed.output()
+    server.start()
+    disturbed.let_go()
+    assert disturbed.ended(process) == 0, disturbed.output()
+    assert "MLflow is behind" not in disturbed.output()
+    same()
+
+
+def test_a_server_gone_for_good_costs_no_cell_and_an_empty_one_is_filled_from_the_ledger(disturbed, same, server):
+    disturbed.plan("pause", step=5)
+    process = disturbed.start()
+    disturbed.until(disturbed.paused)
+    server.kill()
+    disturbed.let_go()
+    assert disturbed.ended(process) == 0, disturbed.output()
+    assert "MLflow is behind" in disturbed.output()
+    assert "python -m pam.track sync study" in disturbed.output()
+    shutil.rmtree(server.folder)
+    server.start()
+    for _ in range(2):  # the second time there is nothing to tell
+        code, output = disturbed.run("pam.track", "sync")
+        assert code == 0, output
+        assert "study on phantom: 4 of 4 cells finished; MLflow is up to date" in output
+        same()
+
+
+def test_a_mirror_that_breaks_is_told_and_costs_no_cell(disturbed, same):
+    code, output = disturbed.sweep(
+        MLFLOW_SQLALCHEMYSTORE_POOL_SIZE="many"
+    )  # MLflow's own variable: it raises ValueError
+    assert code == 1, output
+    assert "4 cells trained, 0 were done already, of 4" in output
+    assert re.search(
+        r"^the MLflow mirror broke \(ValueError: .*'many'.*python -m pam.track sync study$", output, re.MULTILINE
+    )
+    assert "Traceback" in output  # nobody foresaw it: where it happened matters
+    code, output = disturbed.run("pam.track", "sync")
+    assert code == 0, output
+    same()
