@@ -112,26 +112,13 @@ class Listener(Protocol):
 def cluster(address: str | None) -> Iterator[None]:
     """Join the cluster at `address` (or at RAY_ADDRESS), else start one of its own here, for the time of the block.
 
-    One that starts here listens on the loopback address alone, whatever other heads run on this machine.
+    One that starts here listens on the loopback address alone, whatever other heads run on this machine. Raises
+    `PamError` if there is none at the address, or if Ray does not start here, as on a machine that is far too busy.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs every trial's traceback; `run` returns them
-    local = address is None and not os.environ.get("RAY_ADDRESS")
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        # A dashboard can be asked for only of a cluster that starts here.
-        with _loopback() if local else nullcontext():
-            ray.init(
-                address="local" if local else address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False if local else None,
-                _node_ip_address="127.0.0.1" if local else None,
-            )
-    except ConnectionError as error:
-        raise PamError(
-            f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}; start one or leave --address out"
-        ) from error
+    _init(address or os.environ.get("RAY_ADDRESS") or None)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process at once
     try:
@@ -139,6 +126,29 @@ def cluster(address: str | None) -> Iterator[None]:
     finally:
         gc.collect()  # references to Ray's objects that die after the shutdown end the process
         ray.shutdown()
+
+
+def _init(address: str | None) -> None:
+    local = address is None
+    where = "Ray does not start here" if local else f"no Ray cluster at {address}"
+    try:
+        # A dashboard can be asked for only of a cluster that starts here.
+        with _loopback() if local else nullcontext():
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if local else None,
+                _node_ip_address="127.0.0.1" if local else None,
+            )
+    except ConnectionError as error:
+        raise PamError(f"{where}: {error}; start one or leave --address out") from error
+    except Exception as error:
+        # Ray raises plain ones where its processes do not come up, or not in time; any other kind is a fault of ours.
+        if not (type(error) is Exception or isinstance(error, (RuntimeError, OSError))):
+            raise
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise PamError(f"{where}: {reason}; if this machine is busy or short of memory, try again later") from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A sweep without --address: a Ray of its own, that only this machine can reach."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 SCRIPT = """
 import os, psutil, ray
-from pam import schedule
+from pam.sweep import schedule
 
 with schedule.cluster(None):
     ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
@@ -38,3 +39,25 @@ def test_it_listens_on_loopback_alone_and_takes_no_notice_of_a_head_that_is_up()
     assert gcs.startswith("127.0.0.1:")
     assert gcs != "127.0.0.1:9"
     assert setting.strip() == "None"
+
+
+STARTS = """
+from pam import cli
+from pam.sweep import schedule
+
+def main(argv):
+    with schedule.cluster(None):
+        return 0
+
+cli.run(main)
+"""
+
+
+def test_a_ray_that_does_not_start_is_one_line_and_exit_code_two(tmp_path):
+    folder = tmp_path / ("x" * 100)  # too long for the sockets that Ray puts there
+    folder.mkdir()
+    words = [sys.executable, "-c", STARTS]
+    environment = {**os.environ, "RAY_TMPDIR": str(folder)}
+    run = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 2
+    assert re.fullmatch("error: Ray does not start here: .*AF_UNIX path length.*\n", run.stderr), run.stderr
