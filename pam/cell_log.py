@@ -7,18 +7,22 @@ import json
 import logging
 import os
 import platform
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pam import home
+from pam import files, home
 from pam.errors import PamError
 from pam.redact import redact
 
 LOG = logging.getLogger(__name__)
 STARTED, EPOCH, FINISHED, STOPPED, RAISED = "started", "epoch", "finished", "stopped", "raised"
 EPOCH_FIELDS = ("epoch", "of", "loss", "learning_rate", "seconds")  # of `pam.train.Epoch`
+
+SEND_SECONDS = 5.0  # between an object store's copies of a log that grows by epochs: it can only be sent whole
+_sent: dict[str, float] = {}  # cell → when its log was sent
 
 Epoch = TypeVar("Epoch")
 
@@ -49,18 +53,24 @@ def write(cell_id: str, event: str, **fields: Any) -> None:
     """Add a line. A log that cannot be written costs no cell: that is told once, in the process's own log."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     line = json.dumps({"time": now, "event": event, **fields}, default=str) + "\n"
+    path = path_of(cell_id)
     try:
-        home.logs().mkdir(parents=True, exist_ok=True)
-        with path_of(cell_id).open("a", encoding="utf-8") as file:  # a line in one write: two writers do not mix theirs
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if event == STARTED and files.is_remote(path):  # it goes on with what was written elsewhere
+            path.write_bytes(files.here(path).read_bytes() if files.exists(path) else b"")
+        with path.open("a", encoding="utf-8") as file:  # a line in one write: two writers do not mix theirs
             file.write(line)
+        if event != EPOCH or time.monotonic() - _sent.get(cell_id, -SEND_SECONDS) >= SEND_SECONDS:
+            files.send(path)
+            _sent[cell_id] = time.monotonic()
     except OSError as error:
-        LOG.warning("%s: cannot be written (%s)", path_of(cell_id), error)
+        LOG.warning("%s: cannot be written (%s)", path, error)
 
 
 def read(cell_id: str) -> list[dict[str, Any]]:
     """All lines, oldest first; none for a cell without a log. A line that a full disk cut short is left out."""
     try:
-        lines = path_of(cell_id).read_text(encoding="utf-8").splitlines()
+        lines = files.here(path_of(cell_id)).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:

@@ -32,12 +32,15 @@ def previous_path(cell_id: str) -> Path:
 def weights_path(cell_id: str) -> Path:
     """Where a finished cell's weights are: torch's own format, if an earlier version or a bare machine wrote them."""
     own = home.checkpoints() / f"{cell_id}.weights.pt"
-    return own if own.exists() else home.checkpoints() / f"{cell_id}.safetensors"
+    return own if files.exists(own) else home.checkpoints() / f"{cell_id}.safetensors"
 
 
 def save(cell_id: str, state: Mapping[str, Any]) -> None:
     """Make this the cell's newest state and keep the one before it."""
     newest = state_path(cell_id)
+    if home.is_remote():  # a store takes an object whole, and checks it
+        _write(newest, state)
+        return
     written = _next_path(cell_id)
     _write(written, state)
     if newest.exists():
@@ -55,8 +58,9 @@ def finish(cell_id: str, weights: Mapping[str, torch.Tensor], *, keep: bool = Tr
 def weights(cell_id: str) -> dict[str, torch.Tensor] | None:
     """A finished cell's weights, on the CPU; None where they were not kept. `ResultsError` for a damaged file."""
     path = weights_path(cell_id)
-    if not path.exists():
+    if not files.exists(path):
         return None
+    path = files.here(path)
     try:
         if path.suffix == ".pt":
             found: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -75,20 +79,20 @@ def weights(cell_id: str) -> dict[str, torch.Tensor] | None:
 
 
 def drop_weights(cell_id: str) -> None:
-    weights_path(cell_id).unlink(missing_ok=True)
+    files.remove(weights_path(cell_id))
 
 
 def forget(cell_id: str) -> None:
     """Remove the cell's states, so that it starts anew."""
     for path in (state_path(cell_id), previous_path(cell_id), _next_path(cell_id)):
-        path.unlink(missing_ok=True)
+        files.remove(path)
 
 
 def load(cell_id: str) -> dict[str, Any] | None:
     """The cell's newest whole state, on the CPU; None where there is none. A damaged file is passed over, loudly."""
     for path in (state_path(cell_id), previous_path(cell_id)):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(files.here(path), map_location="cpu", weights_only=True)
         except FileNotFoundError:
             continue
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -1,5 +1,8 @@
 """Errors that a user can mend. Each message is one line: where, what was found, what was expected, what to do."""
 
+from __future__ import annotations
+
+import errno
 from collections.abc import Sequence
 
 
@@ -25,3 +28,17 @@ class StudyError(PamError):
 
 class ResultsError(PamError):
     """Results asked for are missing or damaged."""
+
+
+class Unreachable(OSError, PamError):
+    """The object store that is PAM_HOME does not do what was asked: as a disk that fails."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EIO, message)
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[Unreachable], tuple[str]]:
+        return type(self), (self.message,)
+
+    def __str__(self) -> str:
+        return self.message

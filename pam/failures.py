@@ -74,13 +74,18 @@ def read(cell_id: str) -> Failure | None:
     """The cell's record; None where there is none. Raises `ResultsError` for a damaged one."""
     path = path_of(cell_id)
     try:
-        return Failure(**json.loads(path.read_text(encoding="utf-8")))
+        return Failure(**json.loads(files.here(path).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         raise ResultsError(f"{path}: not a failure's record ({error}); delete it to train the cell again") from error
 
 
+def known() -> set[str]:
+    """The ids of all cells that have a record."""
+    return {path.stem for path in files.found(home.failures(), "*.json")}
+
+
 def forget(cell_id: str) -> None:
     """Remove the cell's record if there is one: the cell is to be trained again, or has finished."""
-    path_of(cell_id).unlink(missing_ok=True)
+    files.remove(path_of(cell_id))

@@ -1,27 +1,61 @@
-"""Where results live: `PAM_HOME`, by default the user's data directory. Always absolute."""
+"""Where results live: `PAM_HOME`, by default the user's data directory. Always absolute.
+
+It is a folder, or the address of an object store; then the folder is what this machine keeps of it: see `pam.remote`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 from pam.errors import PamError
+from pam.redact import redact
+
+SCHEMES = ("s3://", "gs://", "az://")  # of object stores
 
 
 def home() -> Path:
     """The folder of prepared data, ledger, checkpoints and MLflow's store."""
-    path = os.environ.get("PAM_HOME") or _user_data()
-    return Path(path).expanduser().absolute()
+    named = os.environ.get("PAM_HOME", "")
+    if "://" not in named:
+        return Path(named or _of_user("user_data_path", "PAM_HOME")).expanduser().absolute()
+    if not named.startswith(SCHEMES):
+        raise PamError(f"PAM_HOME is {redact(named)}; expected a folder, or {', '.join(f'{s}…' for s in SCHEMES)}")
+    kept = Path(os.environ.get("PAM_CACHE") or _of_user("user_cache_path", "PAM_CACHE")).expanduser().absolute()
+    bucket = named.partition("://")[2].partition("/")[0]
+    return kept / f"{bucket}-{hashlib.sha256(address().encode()).hexdigest()[:12]}"
 
 
-def _user_data() -> Path:
+def is_remote() -> bool:
+    """Whether PAM_HOME is an object store."""
+    return "://" in os.environ.get("PAM_HOME", "")
+
+
+def address() -> str:
+    """PAM_HOME, as another process or machine is told it."""
+    return os.environ["PAM_HOME"].rstrip("/") if is_remote() else str(home())
+
+
+def portable(path: Path) -> str:
+    """A path below PAM_HOME as another machine finds it: with `located`."""
+    return str(path.relative_to(home())) if is_remote() and path.is_relative_to(home()) else str(path)
+
+
+def located(path: Path | str) -> Path:
+    """The path here of what `portable` gave there."""
+    return home() / path if is_remote() else Path(path).absolute()
+
+
+def _of_user(kind: str, variable: str) -> Path:
     try:
         import platformdirs  # noqa: PLC0415
     except ImportError as error:
         raise PamError(
-            f"PAM_HOME is not set, and finding the user's data directory takes platformdirs: {error}"
+            f"{variable} is not set, and finding the user's directory takes platformdirs: {error}"
         ) from error
-    return platformdirs.user_data_path("pam")
+    path: Path = getattr(platformdirs, kind)("pam")
+    return path
 
 
 def prepared() -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pam import home
+from pam import files, home
 
 BEAT = 3.0
 LEASE = 30.0  # ten beats: a slow file system's pauses must not look like death
@@ -81,10 +81,8 @@ class Watch:
         number = seen.number + 1 if seen else 1
         path = _folder(name) / str(number)
         content = _describe(self.owner)
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with path.open("xb") as file:
-                file.write(content)
+            files.create(path, content)
         except FileExistsError:
             raise Busy("another process that was a moment faster") from None
         lease = Lease(name, number, content)
@@ -92,7 +90,7 @@ class Watch:
             lease.release()  # it moved after all
             raise Busy(_words(seen.content))
         for older in range(1, number):
-            (path.parent / str(older)).unlink(missing_ok=True)
+            files.remove(path.parent / str(older))
         return lease
 
     def wait(self, name: str) -> Lease:
@@ -129,7 +127,7 @@ class Lease:
             raise Busy("another process, which took it over after this one had been silent for long")
 
     def release(self) -> None:
-        (_folder(self._name) / str(self._number)).unlink(missing_ok=True)
+        files.remove(_folder(self._name) / str(self._number))
         try:
             _folder(self._name).rmdir()
         except OSError:  # not empty: somebody else's lease is there already
@@ -141,11 +139,16 @@ class Lease:
         while not self._over.wait(BEAT):
             count += 1
             try:
-                with (_folder(self._name) / str(self._number)).open("r+b") as file:
-                    file.write(self._content.replace(b"%012d" % 0, b"%012d" % count, 1))
+                written = self._content.replace(b"%012d" % 0, b"%012d" % count, 1)
+                files.rewrite(_folder(self._name) / str(self._number), written)
             except OSError:
                 # Gone, or storage is away: others may take the lease, which `check` finds before anything is written.
                 continue
+
+
+def names() -> set[str]:
+    """All names that have a lease, in force or given up."""
+    return {path.parent.name for path in files.found(home.leases(), "*/*")}
 
 
 def _describe(owner: str) -> bytes:
@@ -181,15 +184,12 @@ def _folder(name: str) -> Path:
 
 def _highest(name: str) -> int:
     """The highest number among the name's leases; 0 where there is none."""
-    try:
-        return max((int(path.name) for path in _folder(name).iterdir() if path.name.isdigit()), default=0)
-    except FileNotFoundError:
-        return 0
+    return max((int(path.name) for path in files.found(_folder(name), "*") if path.name.isdigit()), default=0)
 
 
 def _content(name: str, number: int) -> bytes | None:
     try:
-        return (_folder(name) / str(number)).read_bytes()
+        return files.here(_folder(name) / str(number)).read_bytes()
     except FileNotFoundError:
         return None
 

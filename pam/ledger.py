@@ -21,13 +21,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pam.entries import CELL, folder, has
+from pam.entries import CELL, folder, has, here, remove, send
 from pam.errors import ResultsError
 from pam.result import Result
 
 TABLES = ("slices", "cases", "epochs")
 EVIDENCE = ("predictions", "attention")
-__all__ = ["Entry", "add", "copy", "evidence", "folder", "has", "lacking", "read", "read_cell", "read_folder"]
+__all__ = ["Entry", "add", "copy", "evidence", "folder", "has", "here", "lacking", "read", "read_cell", "read_folder"]
 __all__ += ["read_many", "read_provenance", "remove", "write"]
 
 
@@ -89,6 +89,8 @@ def _place(cell_id: str, fill: Callable[[Path], object]) -> None:
     staged.mkdir(parents=True)
     try:
         fill(staged)
+        if send(staged, cell_id):
+            return
         if not has(cell_id):
             shutil.rmtree(final, ignore_errors=True)  # what an interrupted `remove` may have left
         try:
@@ -102,7 +104,7 @@ def _place(cell_id: str, fill: Callable[[Path], object]) -> None:
 
 def read(cell_id: str) -> Entry:
     """The cell's entry. Raises `ResultsError` if there is none or if it is damaged."""
-    return read_folder(folder(cell_id))
+    return read_folder(here(cell_id))
 
 
 def read_folder(path: Path) -> Entry:
@@ -114,7 +116,7 @@ def read_folder(path: Path) -> Entry:
 
 def read_provenance(cell_id: str) -> dict[str, Any]:
     """Where the cell's result came from, without reading its tables."""
-    provenance: dict[str, Any] = _document(folder(cell_id))["provenance"]
+    provenance: dict[str, Any] = _document(here(cell_id))["provenance"]
     return provenance
 
 
@@ -138,7 +140,8 @@ def read_many(
     assert table in TABLES, f"no table {table!r}; there are {TABLES}"
     parts = []
     for cell_id in ids:
-        part = _table(folder(cell_id), _document(folder(cell_id)), table, columns, later)
+        entry = here(cell_id)
+        part = _table(entry, _document(entry), table, columns, later)
         codes = pa.array(np.zeros(part.num_rows, dtype=np.int32))
         parts.append(part.add_column(0, "cell_id", pa.DictionaryArray.from_arrays(codes, pa.array([cell_id]))))
     assert parts, "read_many needs at least one cell id"
@@ -152,24 +155,19 @@ def evidence(cell_id: str, table: str) -> pd.DataFrame | None:
     Raises `ResultsError` as `read` does.
     """
     assert table in EVIDENCE, f"no evidence {table!r}; there are {EVIDENCE}"
-    document = _document(folder(cell_id))
+    entry = here(cell_id)
+    document = _document(entry)
     if table not in document["tables"]:
         return None
-    frame: pd.DataFrame = _table(folder(cell_id), document, table).to_pandas()
+    frame: pd.DataFrame = _table(entry, document, table).to_pandas()
     return frame
 
 
 def lacking(ids: Iterable[str], table: str, columns: Iterable[str]) -> dict[str, list[str]]:
     """Column → the cells whose entries were written before it was stored; columns that all have are left out."""
-    stored = {cell_id: set(pq.read_schema(folder(cell_id) / f"{table}.parquet").names) for cell_id in ids}
+    stored = {cell_id: set(pq.read_schema(here(cell_id) / f"{table}.parquet").names) for cell_id in ids}
     absent = {name: [cell_id for cell_id, names in stored.items() if name not in names] for name in columns}
     return {name: cells for name, cells in absent.items() if cells}
-
-
-def remove(cell_id: str) -> None:
-    """Delete the entry if there is one: cell.json first, so that no half of it ever counts as finished."""
-    (folder(cell_id) / CELL).unlink(missing_ok=True)
-    shutil.rmtree(folder(cell_id), ignore_errors=True)
 
 
 def _fill(staged: Path, entry: Entry) -> None:

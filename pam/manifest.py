@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pam import cells, home, leases
+from pam import cells, files, home, leases
 from pam.data.store import Store
 from pam.errors import StudyError
 from pam.files import write_text
@@ -38,7 +38,7 @@ def write(
     path = path_of(study.name, store.dataset)
     with leases.Watch().wait(f"study-{study.name}-{store.dataset}"):  # another driver may add its cells
         declared_ids = {cell.id for cell in declared}
-        earlier = json.loads(path.read_text())["cells"] if path.exists() else []
+        earlier = json.loads(files.here(path).read_text())["cells"] if files.exists(path) else []
         by_id = {cell["id"]: cell for cell in earlier if cell["id"] in declared_ids}
         by_id |= {cell.id: cells.describe(cell) for cell in asked}
         manifest = {
@@ -63,10 +63,10 @@ def write(
 
 def read(study: str, dataset: str | None = None) -> dict[str, Any]:
     """The study's newest manifest, or that of one data set; `StudyError` if the study was never swept on it."""
-    found = sorted(home.studies().glob(f"{study}/{dataset or '*'}.json"))
+    found = files.found(home.studies(), f"{study}/{dataset or '*'}.json")
     if not found:
         on = f" --dataset {dataset}" if dataset else ""
-        raise StudyError(f"study {study!r} has no results under {home.home()}; run: python -m pam.sweep {study}{on}")
-    manifests = [json.loads(path.read_text()) for path in found]
+        raise StudyError(f"study {study!r} has no results under {home.address()}; run: python -m pam.sweep {study}{on}")
+    manifests = [json.loads(files.here(path).read_text()) for path in found]
     newest: dict[str, Any] = max(manifests, key=lambda manifest: manifest["written"])
     return newest

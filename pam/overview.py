@@ -11,7 +11,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from pam import cell_log, entries, failures, home, leases
+from pam import cell_log, entries, failures, files, home, leases
 from pam.errors import ResultsError, StudyError
 from pam.failures import Failure
 
@@ -85,13 +85,14 @@ def studies(name: str | None = None) -> list[StudyState]:
 
     Raises `StudyError` if there is none of that name, `ResultsError` for a damaged manifest.
     """
-    paths = sorted(home.studies().glob(f"{name or '*'}/*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    paths = files.found(home.studies(), f"{name or '*'}/*.json")
     if name and not paths:
-        swept = sorted({path.parent.name for path in home.studies().glob("*/*.json")})
-        known = f"swept: {', '.join(swept) or '–'}"
-        raise StudyError(f"{name!r} is no study that was swept and no cell's id under {home.home()}; {known}")
-    watch = leases.Watch("")
-    return [_study(_manifest(path), watch) for path in paths]
+        swept = sorted({path.parent.name for path in files.found(home.studies(), "*/*.json")})
+        there = f"swept: {', '.join(swept) or '–'}"
+        raise StudyError(f"{name!r} is no study that was swept and no cell's id under {home.address()}; {there}")
+    known = _Known()
+    found = sorted(map(_manifest, paths), key=lambda manifest: str(manifest["written"]), reverse=True)
+    return [_study(manifest, known) for manifest in found]
 
 
 def cell(text: str) -> CellState | None:
@@ -100,34 +101,44 @@ def cell(text: str) -> CellState | None:
         return None
     found = {
         told["id"]: told
-        for path in home.studies().glob("*/*.json")
+        for path in files.found(home.studies(), "*/*.json")
         for told in _manifest(path)["cells"]
         if told["id"].startswith(text)
     }
     if len(found) > 1 and text not in found:
         raise StudyError(f"{text!r} begins the ids of {len(found)} cells; give more of it")
     told = found.get(text) or next(iter(found.values()), None)
-    return None if told is None else _cell(told, leases.Watch(""))
+    return None if told is None else _cell(told, _Known())
 
 
 def provenance(cell_id: str) -> Mapping[str, Any]:
     """What a finished cell's entry says of where it came from."""
-    document = json.loads((entries.folder(cell_id) / entries.CELL).read_text(encoding="utf-8"))
+    document = json.loads((entries.here(cell_id) / entries.CELL).read_text(encoding="utf-8"))
     told: Mapping[str, Any] = document["provenance"]
     return told
 
 
-def _study(manifest: Mapping[str, Any], watch: leases.Watch) -> StudyState:
+class _Known:
+    """Which cells there is something to read of, listed once: of thousands, few are asked for one by one."""
+
+    def __init__(self) -> None:
+        self.leased = leases.names()  # before the finished: a cell that ends meanwhile is one of both
+        self.finished = entries.finished()
+        self.failed = failures.known()
+        self.watch = leases.Watch("")
+
+
+def _study(manifest: Mapping[str, Any], known: _Known) -> StudyState:
     told = {name: manifest[name] for name in ("study", "question", "dataset", "title", "phantom")}
-    return StudyState(**told, cells=[_cell(cell, watch) for cell in manifest["cells"]])
+    return StudyState(**told, cells=[_cell(cell, known) for cell in manifest["cells"]])
 
 
-def _cell(told: Mapping[str, Any], watch: leases.Watch) -> CellState:
-    if entries.has(told["id"]):
+def _cell(told: Mapping[str, Any], known: _Known) -> CellState:
+    if told["id"] in known.finished:
         return CellState(cell=told, state=DONE)
-    if holder := watch.holder(told["id"]):
+    if told["id"] in known.leased and (holder := known.watch.holder(told["id"])):
         return CellState(cell=told, state=RUNNING, holder=holder)
-    failure = failures.read(told["id"])
+    failure = failures.read(told["id"]) if told["id"] in known.failed else None
     return CellState(cell=told, state=MISSING if failure is None else failure.kind, failure=failure)
 
 
@@ -146,7 +157,7 @@ def _time(line: Mapping[str, Any]) -> datetime.datetime:
 
 def _manifest(path: Any) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads(files.here(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ResultsError(f"{path}: not a study's manifest ({error}); delete it and sweep the study again") from error
     return manifest

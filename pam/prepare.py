@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pam import cli, data_report
+from pam import cli, data_report, files
 from pam.data import store as stores
 from pam.data.check import check
 from pam.data.prepare import Progress as Progressed
@@ -87,7 +87,7 @@ def _show(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed,
         store, words = _prepared(dataset, arguments, progress, announce)
         announce(words)
     written = data_report.write(store, (arguments.out or stores.folder(store.dataset)).absolute(), arguments.split)
-    return "\n".join(f"written: {path}" for path in written)
+    return "\n".join(f"written: {files.address(path)}" for path in written)
 
 
 def _check(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed, announce: Announce) -> str:
@@ -106,9 +106,10 @@ def _check(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed
     if errors:
         raise DataError(
             f"{arguments.source}: {errors} errors in {len(checked.bad)} of {len(checked.cases)} cases; mend them or "
-            f"leave these cases out with --skip-bad; listed in {path}"
+            f"leave these cases out with --skip-bad; listed in {files.address(path)}"
         )
-    return f"{len(checked.cases)} cases of {dataset.title} checked: no error, {len(table)} warnings; listed in {path}"
+    found = f"{len(checked.cases)} cases of {dataset.title} checked: no error, {len(table)} warnings"
+    return f"{found}; listed in {files.address(path)}"
 
 
 def _rich_table(table: pd.DataFrame) -> Table:
@@ -180,7 +181,7 @@ def _summary(store: Store, seconds: float) -> str:
         f"{store.label}, {store.target}: {len(store.patients)} patients, {len(store.cases)} cases, {len(index)} slices "
         f"({sizes}), {int((index.target_pixels > 0).sum())} with target\n"
         f"{float16}{cut}{left}{note}took {seconds:.1f} s, peak memory {_peak_memory_mb():.0f} MB per process\n"
-        f"stored in {store.path}\n"
+        f"stored in {files.address(store.path)}\n"
         f"named {store.dataset} in studies and by --dataset"
     )
 

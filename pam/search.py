@@ -72,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = _out(arguments.out, study.name)
     store = request.open_store(study.dataset)
     _check_space(study, search, store)
+    if home.is_remote():
+        raise StudyError(
+            f"a search keeps its trials in a database file, and PAM_HOME is {home.address()}; set a folder"
+        )
     folder = home.searches() / study.name
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / ".lock", waiting=lambda: print("another process runs this search; waiting")):

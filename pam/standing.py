@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pam import cell_log, overview
-from pam.entries import folder
+from pam import cell_log, files, overview
+from pam.entries import address
 from pam.overview import CellState, StudyState
 
 LOG_LINES = 12  # the newest ones of a cell's log, as text; JSON has all
@@ -44,8 +44,8 @@ def of_cell(cell: CellState) -> dict[str, Any]:
         "traceback": failure.traceback if failure else _raised(cell),
         "last": dict(failure.metrics if failure else cell.last),
         "provenance": overview.provenance(cell.id) if done else {},
-        "entry": str(folder(cell.id)) if done else None,
-        "log_file": str(cell_log.path_of(cell.id)) if cell.log else None,
+        "entry": address(cell.id) if done else None,
+        "log_file": files.address(cell_log.path_of(cell.id)) if cell.log else None,
         "log": cell.log,
     }
 

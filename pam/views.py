@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pam import home
+from pam import files, home
 from pam.data.store import Store
 from pam.data.view import packed, unpacked, view_slice
 from pam.datasets import DATASETS
@@ -54,7 +54,7 @@ def path_of(data_hash: str) -> Path:
 def write(store: Store, limit: int = LIMIT_BYTES) -> None:
     """Write the store's views unless they are there."""
     path = path_of(store.hash)
-    if path.exists():
+    if files.exists(path):
         return
     modality = DATASETS.build(store.dataset).shown or store.modalities[-1]
     height, width = store.images.shape[-2:]
@@ -76,10 +76,10 @@ def write(store: Store, limit: int = LIMIT_BYTES) -> None:
 def read(data_hash: str) -> dict[str, View]:
     """The views by case; empty if no sweep has written any. Raises `ResultsError` for a damaged file."""
     path = path_of(data_hash)
-    if not path.exists():
+    if not files.exists(path):
         return {}
     try:
-        rows = pq.read_table(path, columns=list(PARTS), partitioning=None).to_pylist()
+        rows = pq.read_table(files.here(path, keep=True), columns=list(PARTS), partitioning=None).to_pylist()
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise ResultsError(f"{path}: cannot be read ({error}); delete it and run the sweep again") from error
     return {row["case"]: _view(row) for row in rows}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+S3_KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 ROOT = Path(__file__).resolve().parent.parent
 
 # Set before any library reads them, and inherited by the processes that tests start.
@@ -30,6 +34,35 @@ def pam_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     path = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("PAM_HOME", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[str]:
+    """An S3-compatible server on the loopback address, with a bucket; its URL."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **S3_KEYS)
+    client.create_bucket(Bucket="bucket")
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def object_store(_s3: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty PAM_HOME in an object store, seen from a machine that has read nothing of it yet; its address."""
+    address = f"s3://bucket/{uuid.uuid4().hex}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _s3)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for name, value in S3_KEYS.items():
+        monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setenv("PAM_HOME", address)
+    monkeypatch.setenv("PAM_CACHE", str(tmp_path_factory.mktemp("machine")))
+    return address
 
 
 @pytest.fixture(scope="session")

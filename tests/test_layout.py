@@ -17,6 +17,7 @@ LAYOUT = (
     "pam.errors",
     "pam.redact",
     "pam.home",
+    "pam.remote",
     "pam.files",
     "pam.cli",
     "pam.measures",
@@ -69,6 +70,7 @@ LAYOUT = (
     "pam.sweep.schedule",
     "pam.sweep.packing",
     "pam.sweep.preflight",
+    "pam.sweep.gauges",
     "pam.sweep.events",
     "pam.sweep.driver",
     "pam.sweep.rehearsal",
@@ -110,8 +112,9 @@ LAYOUT = (
 )
 ONLY_IMPORTER = {
     "mlflow": "pam.track.runs pam.track.reader pam.track.registered",
-    "ray": "pam.sweep.schedule pam.sweep.nodes",
+    "ray": "pam.sweep.schedule pam.sweep.nodes pam.sweep.gauges",
     "optuna": "pam.search",
+    "obstore": "pam.remote",
 }
 BARE = ("pam.networks", "pam.losses", "pam.metrics", "pam.train", "pam.evaluate", "pam.train.__main__")
 BARE_LIBRARIES = {"torch", "numpy", "scipy"}

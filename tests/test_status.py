@@ -29,6 +29,7 @@ def study(pam_home):
     """A study with one cell in each state; the running one is this process's, at epoch 5 of 10."""
     manifest = {
         "study": "small",
+        "written": "2026-11-25T00:00:00+00:00",
         "question": "?",
         "dataset": "phantom",
         "title": "a phantom",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pam import home
+from pam import files, home
 from pam.data import columns, folds, splits
 from pam.data.folds import Split, check_splits
 from pam.data.geometry import Crop, Geometry
+from pam.data.processes import exclusive
 from pam.errors import DataError
 from pam.files import write_text
 
@@ -42,7 +44,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A store travels to other processes as its path, never as its content."""
-        return open, (self.path,)
+        return open, (home.portable(self.path),)
 
     @property
     def label(self) -> str:
@@ -179,14 +181,14 @@ class Store:
     ) -> tuple[Split, ...]:
         """The splits of a file beside the store, drawn and written if there is none, and checked in any case."""
         path = self.path / name
-        if not path.exists():
+        if not files.exists(path):
             drawn = make()
             try:
                 write_text(path, folds.to_json(drawn))
             except PermissionError:  # someone else's store: the draw is a function of its patients, so nothing is lost
                 return drawn
         try:
-            kept = folds.from_json(path.read_text())
+            kept = folds.from_json(files.here(path).read_text())
             check(kept, self.patients)
         except DataError as error:
             raise DataError(f"{path}: {error}; delete the file to have it drawn again") from error
@@ -233,7 +235,9 @@ class Store:
 
 def open(path: Path | str) -> Store:  # noqa: A001  # read as `store.open`
     """The store in a folder. Raises `DataError` if it is none, or is not whole."""
-    path = Path(path).absolute()
+    path = home.located(path)
+    if files.is_remote(path / ABOUT) and not (path / ABOUT).exists():
+        _fetch(path)
     try:
         about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
         store = Store(path, about)
@@ -251,20 +255,34 @@ def open(path: Path | str) -> Store:  # noqa: A001  # read as `store.open`
 def find(dataset: str) -> Store:
     """The store of a data set that was prepared last. Raises `DataError`, with the command to run, if there is none."""
     pointer = folder(dataset) / LATEST
-    if not pointer.exists():
+    if not files.exists(pointer):
         name, *_ = dataset.split(":")
-        others = sorted(path.parent.name for path in home.prepared().glob(f"{name}*/{LATEST}"))
+        others = [path.parent.name for path in files.found(home.prepared(), f"{name}*/{LATEST}")]
         there = [other for other in others if other.split(":")[0] == name]
         raise DataError(
-            f"{folder(dataset)}: data set {dataset!r} is not prepared; "
+            f"{files.address(folder(dataset))}: data set {dataset!r} is not prepared; "
             f"run: python -m pam.prepare {dataset} --source DIR" + (f" (prepared: {', '.join(there)})" if there else "")
         )
-    return open(folder(dataset) / pointer.read_text().strip())
+    return open(folder(dataset) / files.here(pointer).read_text().strip())
 
 
 def register(store: Store) -> None:
-    """Make a store the one that `find` gives."""
+    """Make a store the one that `find` gives, on every machine of an object store's."""
+    if files.is_remote(store.path) and not files.exists(store.path / ABOUT):
+        for path in sorted(store.path.iterdir(), key=lambda path: path.name == ABOUT):  # last: it tells of all
+            files.send(path)
     write_text(store.path.parent / LATEST, store.path.name)
+
+
+def _fetch(path: Path) -> None:
+    """Bring a store to this machine, once: of its processes, one does and the others wait. Nothing if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path.parent / f".{path.name}.lock", waiting=lambda: None):
+        if (path / ABOUT).exists() or not files.exists(path / ABOUT):
+            return
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as partial:
+            files.fetch(path, Path(partial) / path.name)
+            (Path(partial) / path.name).rename(path)
 
 
 def folder(dataset: str) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam import home, manifest, study
+from pam import files, home, manifest, study
 from pam.errors import ResultsError
 from pam.files import whole
 from pam.report import claims, comparison, document, published, render, results, sheets, trace
@@ -67,7 +67,7 @@ def collect(name_or_path: str, dataset: str | None) -> Results:
 def make(found: Results) -> Report:
     """The report of these results."""
     tables = _sheets(found)
-    table, made = found.table, _files(found, tables)
+    table, made = found.table, _contents(found, tables)
     of_patients = frozenset() if table.phantom else frozenset(filter(_shows_patients, made))
     text = _text(found, tables)
     return Report(study=table.study, dataset=table.dataset, text=text, files=made, of_patients=of_patients)
@@ -77,7 +77,7 @@ def _shows_patients(name: str) -> bool:
     return name.partition(".")[0] in OF_PATIENTS
 
 
-def _files(found: Results, tables: Sequence[Sheet]) -> dict[str, bytes]:
+def _contents(found: Results, tables: Sequence[Sheet]) -> dict[str, bytes]:
     """The report's files by path. The same results give the same bytes, whatever the order in which they are read."""
     table = found.table
     evidence = gather(found.cells, table.data_hash)
@@ -112,7 +112,7 @@ def _verdicts(found: Results) -> tuple[Verdict, ...]:
 
 def swept() -> list[str]:
     """Names of the studies that have a manifest. Raises `ResultsError` if there is none."""
-    names = sorted({path.parent.name for path in home.studies().glob("*/*.json")})
+    names = sorted({path.parent.name for path in files.found(home.studies(), "*/*.json")})
     if not names:
         raise ResultsError(f"{home.studies()}: no study was swept yet; run: python -m pam.sweep STUDY")
     return names
@@ -158,5 +158,5 @@ def _page(found: Results, tables: Sequence[Sheet], images: Mapping[str, bytes]) 
 def _runs(name: str, dataset: str) -> dict[str, str]:
     """Cell → MLflow run, as the mirror has noted; empty if there is no mirror."""
     path = home.runs() / name / f"{dataset}.json"
-    found: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, str] = json.loads(files.here(path).read_text()) if files.exists(path) else {}
     return found

@@ -41,7 +41,7 @@ def _up(arguments: argparse.Namespace) -> int:
         token=arguments.token,
     )
     service, started = lifecycle.up(options)
-    print(f"{'up' if started else 'up already'}, with everything under {home.home()}")
+    print(f"{'up' if started else 'up already'}, with everything under {home.address()}")
     print(_addresses(service))
     print("\nfrom any directory:\n  ray job submit -- python -m pam.sweep STUDY\n  python -m pam.report STUDY")
     print('\nfor a shell with another PAM_HOME, or where --token was given:\n  eval "$(python -m pam.service env)"')
@@ -52,7 +52,7 @@ def _status() -> int:
     """Print where the service listens, and whether it answers: exit code 1 if not."""
     service = record.read()
     if service is None:
-        print(f"down: no service under {home.home()}; start it: python -m pam.service up")
+        print(f"down: no service under {home.address()}; start it: python -m pam.service up")
         return 1
     answering = lifecycle.answers(service)
     print(_addresses(service))
@@ -65,7 +65,7 @@ def _down() -> int:
     """Stop the service; jobs that run are stopped first, and save where they are."""
     jobs = lifecycle.down()
     if jobs is None:
-        print(f"down already: no service under {home.home()}")
+        print(f"down already: no service under {home.address()}")
     else:
         print("down" + (f"; {jobs} running jobs were stopped: the same commands go on with them" if jobs else ""))
     return 0
@@ -75,7 +75,7 @@ def _env() -> int:
     """Print what a shell is to export."""
     service = record.read()
     if service is None:
-        raise PamError(f"no service under {home.home()}; start it: python -m pam.service up")
+        raise PamError(f"no service under {home.address()}; start it: python -m pam.service up")
     print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in service.exports.items()))
     return 0
 

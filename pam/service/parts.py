@@ -100,7 +100,7 @@ def ray_environment(options: Options) -> dict[str, str]:
     """The head's environment, which its jobs and their trials inherit."""
     environment = _clean(os.environ)
     environment |= {
-        "PAM_HOME": str(home.home()),
+        "PAM_HOME": home.address(),
         "MLFLOW_TRACKING_URI": options.mlflow,
         # A job's `python` is this one, whatever environment is activated in the shell that submits it.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

@@ -33,7 +33,7 @@ class Record:
     def exports(self) -> dict[str, str]:
         """What a shell needs so that `ray` and `pam` use this service from any directory."""
         named = {
-            "PAM_HOME": str(home.home()),
+            "PAM_HOME": home.address(),
             "RAY_API_SERVER_ADDRESS": self.dashboard,
             "MLFLOW_TRACKING_URI": self.mlflow,
         }

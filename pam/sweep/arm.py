@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -62,7 +61,7 @@ def run_there(cell: Cell, inner: Split, store_path: str, cpus: int, rungs: Seque
     """`run`, in a worker process, whose PAM_HOME is the caller's."""
     torch.set_num_threads(cpus)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    yield from run(cell, inner, open_store(Path(store_path)), device=device, rungs=rungs)
+    yield from run(cell, inner, open_store(store_path), device=device, rungs=rungs)
 
 
 def key(cell: Cell) -> str:

@@ -96,6 +96,8 @@ class Budget:
         self._running_mb = running_mb
         if limit_gb is None:
             return
+        if home.is_remote():
+            raise PamError(f"a disk budget needs PAM_HOME on a file system, and it is {home.address()}; leave it out")
         finished = [cell_id for cell_id in study if ledger.has(cell_id)]
         kept = [cell_id for cell_id in finished if checkpoints.weights_path(cell_id).exists()]
         kept.sort(key=lambda cell_id: checkpoints.weights_path(cell_id).stat().st_mtime)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam import files, home
 from pam.data.store import open as open_store
-from pam.errors import DataError
+from pam.errors import DataError, PamError
 
-TOKEN = ".preflight-"  # noqa: S105  # begins the names of a preflight's files
+TOKEN = "preflight-"  # noqa: S105  # begins the names of a preflight's files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,16 @@ class Seen:
     python: str
 
 
-def look(token_path: str, store_path: str, data_hash: str) -> Seen:
+def look(pam_home: str, token: str, store_path: str, data_hash: str) -> Seen:
     """Runs on a node."""
-    path = Path(token_path)
+    os.environ["PAM_HOME"] = pam_home
+    path = home.home() / token
+    try:
+        read = files.here(path).read_text() if files.exists(path) else ""
+    except PamError as error:
+        return Seen(token="", unwritable=str(error), data="", python=platform.python_version())
     return Seen(
-        token=path.read_text() if path.exists() else "",
+        token=read,
         unwritable=_unwritable(path.parent),
         data=_data(store_path, data_hash),
         python=platform.python_version(),
@@ -37,8 +44,8 @@ def look(token_path: str, store_path: str, data_hash: str) -> Seen:
 def _unwritable(folder: Path) -> str:
     own = folder / f"{TOKEN}{uuid.uuid4().hex}"
     try:
-        own.touch()
-        own.unlink()
+        files.write_text(own, "")
+        files.remove(own)
     except OSError as error:
         return error.strerror or str(error)
     return ""

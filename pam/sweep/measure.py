@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -76,7 +75,7 @@ def measure(cell: Cell, split: Split, store: Store, cpus: int) -> Cost:
 def measure_there(cell: Cell, split: Split, store_path: str, pam_home: str, cpus: int) -> Cost:
     """`measure`, in a worker process of another machine."""
     os.environ["PAM_HOME"] = pam_home
-    return measure(cell, split, open_store(Path(store_path)), cpus)
+    return measure(cell, split, open_store(store_path), cpus)
 
 
 def _steps(network: nn.Module, batches: Batches, recipe: Recipe) -> list[float]:

@@ -86,7 +86,7 @@ class Remote(Generic[T]):
 
     def __init__(self, make: Callable[..., Iterator[T]], *arguments: Any, cpus: int, gpus: float) -> None:
         actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Pull)
-        self._actor: Any = actor.remote(make, str(home.home()), *arguments)
+        self._actor: Any = actor.remote(make, home.address(), *arguments)
         self.next()
 
     def next(self) -> None:

@@ -66,7 +66,7 @@ def resources(
 def _measured(cpus: int, planned: Sequence[tuple[Cell, Split]], store: Store) -> int:
     """What suits the hungriest kind of cell, measured in a worker with a GPU of its own; 1 if torch finds no GPU."""
     samples = {estimate.kind(cell): (cell, split) for cell, split in planned}
-    where = (str(store.path), str(home.home()), cpus)
+    where = (home.portable(store.path), home.address(), cpus)
     costs = [
         nodes.once(measure_there, *sample, *where, cpus=cpus, gpus=1, seconds=MEASURE_SECONDS)
         for sample in samples.values()

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from pam import home
+from pam import files, home
 from pam.data.store import Store
 from pam.errors import PamError, PamErrors
 from pam.files import write_text
@@ -49,9 +49,11 @@ def _nodes(store: Store) -> Iterator[str]:
     path, token = home.home() / f"{TOKEN}{uuid.uuid4().hex}", uuid.uuid4().hex
     write_text(path, token)
     try:
-        answers = nodes.on_each(look, str(path), str(store.path), store.hash, seconds=NODE_SECONDS)
+        answers = nodes.on_each(
+            look, home.address(), path.name, home.portable(store.path), store.hash, seconds=NODE_SECONDS
+        )
     finally:
-        path.unlink(missing_ok=True)
+        files.remove(path)
     for node, answer in answers.items():
         if answer.value is None:
             yield f"node {node.name}: {answer.error}; is it up, with the same Python and pam as here?"
@@ -61,11 +63,11 @@ def _nodes(store: Store) -> Iterator[str]:
             yield f"node {node.name}: Python {seen.python}, here {platform.python_version()}; Ray needs the same"
         if seen.token != token:
             yield (
-                f"node {node.name}: {home.home()} is not the folder that it is here; "
+                f"node {node.name}: {home.address()} is not what it is here; "
                 "set PAM_HOME to storage that every node shares"
             )
         if seen.unwritable:
-            yield f"node {node.name}: {home.home()} cannot be written ({seen.unwritable}); make it writable there"
+            yield f"node {node.name}: {home.address()} cannot be written ({seen.unwritable}); make it writable there"
         if seen.data:
             yield f"node {node.name}: {seen.data}"
 

@@ -63,7 +63,7 @@ def _there(
         costs = {}
         for number, (kind, (cell, split)) in enumerate(samples.items(), start=1):
             tell(f"measuring {number} of {len(samples)}: {cell.label}")
-            arguments = (cell, split, str(asked.store.path), str(home.home()), placement.cpus)
+            arguments = (cell, split, home.portable(asked.store.path), home.address(), placement.cpus)
             costs[kind] = nodes.once(measure_there, *arguments, cpus=placement.cpus, gpus=gpus, seconds=WAIT)
         there = nodes.nodes()
         words = f"{len(there)} nodes ({'; '.join(map(str, there))})"
@@ -102,7 +102,7 @@ def _totals(found: Estimate) -> list[str]:
     lines = [
         f"measured on {device}, one cell at a time",
         f"time  {gpu_hours}{wall}; {alone} one at a time",
-        f"disk  {disk.text(taken.needed)} in {home.home()} ({listed}); {disk.text(free)} are free",
+        f"disk  {disk.text(taken.needed)} in {home.address()} ({listed}); {disk.text(free)} are free",
     ]
     if found.cells_per_gpu is not None:
         lines.append(f"GPUs  {found.cells_per_gpu} cells on each suit: --cells-per-gpu {found.cells_per_gpu}")

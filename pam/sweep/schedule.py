@@ -33,7 +33,7 @@ from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
-from pam import cells, failures, home, leases, ledger
+from pam import cells, entries, failures, files, home, leases, ledger
 from pam.data.folds import Split
 from pam.data.store import Store
 from pam.data.store import open as open_store
@@ -210,8 +210,8 @@ def run(
     trainable = tune.with_parameters(
         _train,
         planned={cell.id: (cell, split) for cell, split in planned},
-        store_path=str(store.path),
-        pam_home=str(home.home()),
+        store_path=home.portable(store.path),
+        pam_home=home.address(),
         provenance=dict(provenance),
         cpus=resources.cpus,
         owner=owner,
@@ -267,7 +267,7 @@ def _train(
     torch.set_num_threads(cpus)
     cell, split = planned[config["id"]]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    store = open_store(Path(store_path))
+    store = open_store(store_path)
     try:
         for epoch in cells.run(
             cell,
@@ -311,10 +311,11 @@ class _Queue(Searcher):
 
     def settle(self) -> bool:
         """Leave out what others have finished; whether a cell is free. If none is, the listener hears who has them."""
-        for cell_id in [cell_id for cell_id in self.waiting if ended(cell_id)]:
+        over, leased = entries.finished() | failures.known(), leases.names()
+        for cell_id in [cell_id for cell_id in self.waiting if cell_id in over]:
             self.waiting.remove(cell_id)
             self._listener.on_ended(cell_id)
-        holders = {cell_id: self._watch.holder(cell_id) for cell_id in self.waiting}
+        holders = {cell_id: self._watch.holder(cell_id) if cell_id in leased else "" for cell_id in self.waiting}
         if holders and all(holders.values()):
             self._listener.on_waiting(holders)
         return not all(holders.values())
@@ -356,7 +357,7 @@ class _Queue(Searcher):
 
 def ended(cell_id: str) -> bool:
     """Whether a cell has its result, or a record of why it has none."""
-    return ledger.has(cell_id) or failures.path_of(cell_id).is_file()
+    return ledger.has(cell_id) or files.exists(failures.path_of(cell_id))
 
 
 class _Stop(tune.Stopper):

@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from pam import cell_log, checkpoints, failures, home, leases, ledger, manifest, views
+from pam import cell_log, checkpoints, failures, files, home, leases, ledger, manifest, views
 from pam.files import write_text
 from pam.study import Cell
 from pam.track import shown
@@ -181,7 +181,7 @@ class Runs:
         """The study's own run: what a report needs besides the cells, as its artifacts; what is there is replaced."""
         study, dataset = str(self._manifest["study"]), str(self._manifest["dataset"])
         view = views.path_of(self._manifest["data_hash"])
-        files = {manifest.FILE: manifest.path_of(study, dataset), view.name: view}
+        shown_files = {manifest.FILE: manifest.path_of(study, dataset), view.name: view}
         with self._alone("study"):
             if (STUDY, study) not in self._runs:
                 tags = {**self._tags, STUDY: study, "mlflow.note.content": shown.STUDY_RUN_NOTE}
@@ -190,9 +190,9 @@ class Runs:
                 self._runs[STUDY, study] = run
             run_id = self._runs[STUDY, study].info.run_id
             with tempfile.TemporaryDirectory() as folder:
-                for name, path in files.items():
-                    if path.is_file():
-                        self._client.log_artifact(run_id, shutil.copy(path, Path(folder) / name))
+                for name, path in shown_files.items():
+                    if files.exists(path):
+                        self._client.log_artifact(run_id, shutil.copy(files.here(path), Path(folder) / name))
             self._end(STUDY, study, "FINISHED")
 
     def note(self) -> None:
@@ -229,16 +229,15 @@ class Runs:
         """Configuration, the ledger's files, log, overlays of some test cases, and the weights where they are kept."""
         configuration = json.dumps(shown.configuration(self._cells[cell_id]), indent=1, ensure_ascii=False)
         self._client.log_text(run_id, configuration, "configuration.json")
-        self._client.log_artifacts(run_id, str(ledger.folder(cell_id)), LEDGER)
-        if cell_log.path_of(cell_id).exists():
-            self._client.log_artifact(run_id, str(cell_log.path_of(cell_id)), "log")
+        self._client.log_artifacts(run_id, str(ledger.here(cell_id)), LEDGER)
+        if files.exists(log := cell_log.path_of(cell_id)):
+            self._client.log_artifact(run_id, str(files.here(log)), "log")
         if self._views is None:
             self._views = views.read(self._manifest["data_hash"])
         for name, image in shown.overlays(entry, self._views):
             self._client.log_image(run_id, image, artifact_file=f"overlays/{name}")
-        weights = checkpoints.weights_path(cell_id)
-        if weights.exists():
-            self._client.log_artifact(run_id, str(weights), "model")
+        if files.exists(weights := checkpoints.weights_path(cell_id)):
+            self._client.log_artifact(run_id, str(files.here(weights)), "model")
 
     def _fail(self, cell_id: str, failure: failures.Failure) -> None:
         """End the cell's run as FAILED, with what is known of why."""

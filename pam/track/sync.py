@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pam import home, ledger, manifest
+from pam import files, home, ledger, manifest
 from pam.errors import ResultsError
 from pam.track.mirror import Mirror
 
@@ -27,7 +27,7 @@ def sync(studies: Sequence[str], dataset: str | None) -> list[Told]:
 
     Raises `PamError` for a study that was never swept.
     """
-    found = [path for path in sorted(home.studies().glob("*/*.json")) if dataset in (None, path.stem)]
+    found = [path for path in files.found(home.studies(), "*/*.json") if dataset in (None, path.stem)]
     for name in studies:
         if name not in {path.parent.name for path in found}:
             manifest.read(name, dataset)  # its error says what to do

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pam import checkpoints, cli, home, manifest, provenance
+from pam import checkpoints, cli, files, home, manifest, provenance
 from pam.data.folds import Split
 from pam.errors import PamError, StudyError
 from pam.study import Cell
@@ -69,7 +69,7 @@ def _chosen(asked: Asked, arguments: argparse.Namespace) -> list[tuple[Cell, Spl
 
 
 def _line(cell: Cell, carried: Path) -> str:
-    begun = checkpoints.state_path(cell.id).exists()
+    begun = files.exists(checkpoints.state_path(cell.id))
     state = "done" if local.done(cell.id, carried) else "begun" if begun else "to do"
     return f"{cell.id}  {state:<5}  {cell.label}, fold {cell.fold}, seed {cell.seed}"
 
