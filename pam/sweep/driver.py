@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from pam import cells, checkpoints, failures, home, ledger, manifest, provenance, views
+from pam import cells, checkpoints, entries, failures, home, ledger, manifest, provenance, views
 from pam.data.folds import Split
 from pam.errors import StudyError
 from pam.files import check_writable, is_storage
@@ -14,6 +14,7 @@ from pam.study import Cell
 from pam.sweep import disk, packing, preflight, schedule
 from pam.sweep.disk import Budget
 from pam.sweep.events import Events, storage_failed
+from pam.sweep.gauges import Gauges
 from pam.sweep.packing import Placement
 from pam.sweep.progress import SweepProgress
 from pam.sweep.request import Asked, Request, resolve
@@ -63,17 +64,19 @@ def sweep(request: Request, placement: Placement, policy: Policy) -> Outcome:
     for folder in (home.ledger(), home.checkpoints(), home.failures(), home.leases(), home.studies()):
         check_writable(folder)
     anew = {cell.id for cell in again}
-    missing = [(cell, split) for cell, split in resolved.planned if cell.id in anew or not schedule.ended(cell.id)]
-    found = sum(ledger.has(cell.id) for cell in asked if cell.id not in anew)
+    done, without = entries.finished(), failures.known()
+    missing = [(cell, split) for cell, split in resolved.planned if cell.id in anew or cell.id not in done | without]
+    found = sum(cell.id in done for cell in asked if cell.id not in anew)
     with schedule.cluster(placement.address) if missing else nullcontext():
         stopped, mirror = _run(missing, again, resolved, placement, policy)
-    known = {describe(cell): failures.read(cell.id) for cell in asked if not ledger.has(cell.id)}
+    done, without = entries.finished(), failures.known()
+    known = {describe(cell): failures.read(cell.id) for cell in asked if cell.id in without - done}
     return Outcome(
         study=study.name,
         data=store.label,
         asked=len(asked),
         found=found,
-        finished=sum(ledger.has(cell.id) for cell, _ in missing),
+        finished=sum(cell.id in done for cell, _ in missing),
         failed={words: failure for words, failure in known.items() if failure is not None},
         stopped=stopped,
         mirror_behind=mirror.behind,
@@ -142,7 +145,9 @@ def _ready(missing: list[tuple[Cell, Split]], asked: Asked, placement: Placement
 
 def _again(words: Iterable[str], asked: Iterable[Cell]) -> list[Cell]:
     """The cells that a request wants to be trained again. Raises `StudyError` for a word that names none."""
-    kinds = {cell.id: failure.kind for cell in asked if (failure := failures.read(cell.id)) is not None}
+    without = failures.known()
+    known = [(cell.id, failures.read(cell.id)) for cell in asked if cell.id in without]
+    kinds = {cell_id: failure.kind for cell_id, failure in known if failure is not None}
     chosen: dict[str, Cell] = {}
     for word in words:
         found = {cell.id: cell for cell in asked if word in (cell.id, kinds.get(cell.id))}
@@ -183,7 +188,15 @@ def _train(missing: list[tuple[Cell, Split]], asked: Asked, ready: _Ready, polic
     allowed = asked.study.failures_allowed(len(by_id)) if policy.max_failures is None else policy.max_failures
     origin = provenance.collect()
     with SweepProgress(by_id) as progress:
-        events = Events(by_id, progress, mirror, provenance=origin, allowed=allowed, budget=ready.budget)
+        events = Events(
+            by_id,
+            progress,
+            mirror,
+            provenance=origin,
+            allowed=allowed,
+            budget=ready.budget,
+            gauges=Gauges(asked.study.name, asked.store.dataset),
+        )
         try:
             schedule.run(
                 missing,

@@ -10,6 +10,7 @@ from pam.redact import redact
 from pam.study import Cell
 from pam.sweep import schedule
 from pam.sweep.disk import Budget
+from pam.sweep.gauges import Gauges
 from pam.sweep.progress import SweepProgress
 from pam.track import Mirror, summarise
 
@@ -26,6 +27,7 @@ class Events(schedule.Listener):
         provenance: Mapping[str, object],
         allowed: int,
         budget: Budget,
+        gauges: Gauges,
     ) -> None:
         """`planned`: the cells to train, by id. `allowed`: how many of them may fail or diverge."""
         self._planned = planned
@@ -34,6 +36,7 @@ class Events(schedule.Listener):
         self._provenance = provenance
         self._allowed = allowed
         self._budget = budget
+        self._gauges = gauges
         self._last: dict[str, Mapping[str, float]] = {}  # each running cell's newest epoch
         self._without_result: list[str] = []
         self._stopped = ""
@@ -46,6 +49,8 @@ class Events(schedule.Listener):
         self._last[cell_id] = metrics
         self._progress.epoch(cell_id, metrics)
         self._mirror.epoch(cell_id, metrics)
+        self._gauges.epoch()
+        self._gauges.show(self._progress.counts)
 
     def on_ended(self, cell_id: str) -> None:
         self._last.pop(cell_id, None)
@@ -54,6 +59,7 @@ class Events(schedule.Listener):
             scores = summarise(ledger.read(cell_id))
             self._progress.finished(cell_id, f"IoU {scores['iou']:.3f}, Dice per patient {scores['patient_dice']:.3f}")
             self._mirror.refresh(cell_id)
+            self._gauges.show(self._progress.counts)
             self._stopped = self._stopped or self._budget.hold(cell_id)
         elif failure is not None:
             self._no_result(cell_id, failure)
@@ -93,6 +99,7 @@ class Events(schedule.Listener):
     def _no_result(self, cell_id: str, failure: failures.Failure) -> None:
         self._without_result.append(cell_id)
         self._progress.failed(cell_id, failure.summary)
+        self._gauges.show(self._progress.counts)
         self._mirror.refresh(cell_id)
         count = len(self._without_result)
         if count > self._allowed:

@@ -44,6 +44,13 @@ class SweepProgress:
         if self._bar:
             self._bar.stop()
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """State → cells; one runs from its first epoch on."""
+        done, failed, running = self._done, self._failed, len(self._epochs)
+        waiting = len(self._cells) - done - failed - running
+        return {"done": done, "failed": failed, "running": running, "waiting": waiting}
+
     def epoch(self, cell_id: str, metrics: Mapping[str, float]) -> None:
         self._epochs[cell_id] = int(metrics["epoch"])
         if self._bar:

@@ -1,5 +1,6 @@
 """The service as its user meets it: up, jobs from any directory, a report that outlives them, down."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -106,6 +108,7 @@ def test_a_study_goes_through_the_service_and_its_report_outlives_it(service, tm
     submit = ("job", "submit", "--no-wait", "--submission-id")
     ray(elsewhere, *submit, "endless", "--", "python", "-m", "pam.sweep", *endless)
     wait_for(lambda: any(run.info.status == "RUNNING" for run in runs(known.mlflow)))
+    wait_for(lambda: shown_by_the_dashboard() <= exported())
     assert ray(elsewhere, "job", "stop", "endless").returncode == 0
     assert "'endless' was stopped" in ray(elsewhere, "job", "status", "endless").stdout
     assert "interrupted" in ray(elsewhere, "job", "logs", "endless").stdout
@@ -139,6 +142,24 @@ def test_a_head_that_was_killed_is_replaced_and_its_remains_are_cleared(service,
     assert after.alive("ray")
     assert pam(tmp_path, "pam.service", "down").returncode == 0
     assert processes.marked(record.folder()) == set()
+
+
+def shown_by_the_dashboard() -> set[str]:
+    """Metrics of cluster/monitoring/grafana.json, without those of GPUs, which no node here has."""
+    path = Path(__file__).resolve().parents[2] / "cluster" / "monitoring" / "grafana.json"
+    expressions = [target["expr"] for panel in json.loads(path.read_text())["panels"] for target in panel["targets"]]
+    names = {name for expression in expressions for name in re.findall(r"\bray_\w+", expression)}
+    return {name for name in names if not name.startswith(("ray_node_gpu", "ray_node_gram"))}
+
+
+def exported() -> set[str]:
+    """Metrics that the nodes export now, found as Prometheus finds them."""
+    found: set[str] = set()
+    for entry in json.loads(Path(os.environ["RAY_TMPDIR"], "ray", "prom_metrics_service_discovery.json").read_text()):
+        for target in entry["targets"]:
+            with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+                found |= set(re.findall(r"^(\w+)[{ ]", answer.read().decode(), re.MULTILINE))
+    return found
 
 
 def wait_for(fact, seconds: float = 120) -> None:
