@@ -122,7 +122,7 @@ def read_provenance(cell_id: str) -> dict[str, Any]:
 
 def read_cell(cell_id: str) -> dict[str, Any]:
     """The cell as plain data, without reading its tables."""
-    cell: dict[str, Any] = _document(folder(cell_id))["cell"]
+    cell: dict[str, Any] = _document(here(cell_id))["cell"]
     return cell
 
 
