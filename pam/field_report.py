@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from pam import files
 from pam.networks.receptive_field import FRACTION, Field
+from pam.report.figures.style import settle
 
 HEADINGS = ("network", "stage", "branch", "area_px", "spread_px", "spread_over_main")
 FLOOR = 1e-3  # the figure's darkest colour, as a part of the largest gradient
@@ -63,6 +64,7 @@ def draw(fields: Sequence[Field], title: str, directory: Path, name: str) -> lis
     images = [image for panel in axes.flat for image in panel.images]
     figure.colorbar(images[0], ax=axes, label="gradient / its largest value", shrink=0.6)
     figure.suptitle(title, fontsize=9)
+    settle(figure)
     paths = [directory / f"{name}.{suffix}" for suffix in ("png", "svg")]
     with mpl.rc_context({"svg.hashsalt": "pam"}):  # with no date either, the same fields give the same file
         for path in paths:

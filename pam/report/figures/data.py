@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 from pam.data.store import Store
 from pam.data_summary import Intensity
 from pam.datasets import DATASETS
-from pam.report.figures.style import ALARM, COLOURS, METADATA, PHANTOM, STYLE, YELLOW
+from pam.report.figures.style import ALARM, COLOURS, METADATA, PHANTOM, STYLE, YELLOW, settle
 from pam.views import grey
 
 TILES, COLUMNS = 24, 4
@@ -148,6 +148,7 @@ def _png(store: Store, height: float, draw: Callable[[Figure], None]) -> bytes:
         draw(figure)
         if store.phantom:
             figure.suptitle(PHANTOM, fontsize=6, color=ALARM)
+        settle(figure)
         return _saved(figure)
 
 

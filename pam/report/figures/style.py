@@ -73,8 +73,7 @@ def drawn(
             place = (0.5, 1 - (0.03 + 0.12 * (1 + title.count("\n"))) / height)
             figure.legend(handles=handles, loc="upper center", bbox_to_anchor=place, ncols=len(key), handlelength=1)
         figure.supxlabel("\n".join(lines), fontsize=6, x=0.01, ha="left")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found: once, not for each format
+        settle(figure)  # once, not for each format
         return {kind: _saved(figure, kind) for kind in METADATA}
 
 
@@ -84,6 +83,19 @@ def told(table: Table) -> list[str]:
     gaps = [f"Cells: {found} of {expected} asked for."] if found < expected else []
     deviations = f"Deviations from the study: {'; '.join(table.deviations) or 'none'}."
     return [*gaps, deviations, *([PHANTOM] if table.phantom else [])]
+
+
+def settle(figure: Figure) -> None:
+    """Finds the layout, and keeps it.
+
+    The solver goes by addresses in memory, so that its last bits differ from time to time; they are rounded away, or
+    the same figure would not be the same bytes.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        left, bottom, width, height = (round(float(part), 6) for part in ax.get_position(original=True).bounds)
+        ax.set_position((left, bottom, width, height), which="original")
 
 
 def _saved(figure: Figure, kind: str) -> bytes:
