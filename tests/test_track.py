@@ -78,13 +78,24 @@ def test_an_overlay_outlines_target_and_prediction_where_they_are_seen():
 
 def test_a_study_of_phantoms_says_so():
     told = {"title": "T", "dataset": "phantom", "data_hash": "h", "settings": {"width": 4}, "folds": 2, "seeds": 1}
-    text = shown.study_note({**told, "question": "Does it?", "phantom": True})
-    assert "PHANTOM DATA" in text
+    text = shown.study_note({**told, "question": "Does it?", "phantom": True}, {})
+    assert "PHANTOM DATA" in text.splitlines()[0]  # the line that MLflow shows of a folded description
     assert "width = 4" in text
-    assert "PHANTOM" not in shown.study_note({**told, "question": "Does it?", "phantom": False})
+    assert "PHANTOM" not in shown.study_note({**told, "question": "Does it?", "phantom": False}, {})
+    assert "PHANTOM DATA" in shown.variant_note(1, 2, {"n": 1.0}, phantom=True)
+
+
+def test_a_studys_description_shows_its_rows_side_by_side_and_says_what_it_leaves_out():
+    told = {"title": "T", "dataset": "d", "data_hash": "h", "settings": {}, "folds": 2, "seeds": 1}
+    found = {"n": 2.0, "iou_mean": 0.5, "iou_sd": 0.0123, "hd95_px_mean": 12.5}
+    results = {f"row {number}": found for number in range(shown.ROWS + 3)}
+    text = shown.study_note({**told, "question": "Does it?", "phantom": False}, results)
+    assert "| row 0 | 2 | 0.5 ± 0.012 | – | 12.5 | – |\n" in text.replace("&emsp;", "")
+    assert f"row {shown.ROWS}&" not in text
+    assert "… and 3 more rows." in text
 
 
 def test_a_variants_note_tells_mean_sd_and_how_many_cells():
-    note = shown.variant_note(1, 2, {"n": 1.0, "iou_mean": 0.5})
+    note = shown.variant_note(1, 2, {"n": 1.0, "iou_mean": 0.5}, phantom=False)
     assert "Over 1 of 2 cells" in note
     assert "| iou | 0.5 | – (one cell) |" in note

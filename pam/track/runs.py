@@ -77,13 +77,10 @@ class Runs:
 
     def _find_or_create_experiment(self) -> str:
         name = f"{self._manifest['study']} on {self._manifest['dataset']}"
-        note = shown.study_note(self._manifest)[:TAG_LENGTH]
         found: Experiment | None = self._client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage == "deleted":
                 self._client.restore_experiment(found.experiment_id)
-            if found.tags.get("mlflow.note.content") != note:
-                self._client.set_experiment_tag(found.experiment_id, "mlflow.note.content", note)
             return str(found.experiment_id)
         artifacts = None
         if tracking_uri().startswith("sqlite:"):
@@ -91,7 +88,7 @@ class Runs:
         tags = {
             **self._tags,
             "pam.question": self._manifest["question"],
-            "mlflow.note.content": note,
+            "mlflow.note.content": shown.study_note(self._manifest, {})[:TAG_LENGTH],
             "mlflow.experimentKind": "custom_model_development",  # else the UI opens on its page for language models
         }
         return str(self._client.create_experiment(name, artifact_location=artifacts, tags=tags))
@@ -157,7 +154,8 @@ class Runs:
                 self.interrupt(cell_id)
 
     def aggregate(self) -> None:
-        """Mean, SD and n over the finished cells of each variant, on its parent run."""
+        """Mean, SD and n over each variant's finished cells: on its parent run, and in the experiment's description."""
+        rows: dict[str, Metrics] = {}
         by_variant: dict[str, list[str]] = defaultdict(list)
         for cell_id, cell in self._cells.items():
             by_variant[cell.variant_id].append(cell_id)
@@ -169,13 +167,17 @@ class Runs:
             parent = self._runs[VARIANT, variant]
             found = shown.aggregate(self._summary(cell_id) for cell_id in finished) if finished else {"n": 0.0}
             now = _milliseconds()
+            rows[self._cells[members[0]].label] = found
             new = {name: value for name, value in found.items() if parent.data.metrics.get(name) != value}
-            note = shown.variant_note(len(finished), len(members), found)
+            note = shown.variant_note(len(finished), len(members), found, phantom=self._manifest["phantom"])
             if new or parent.data.tags.get("mlflow.note.content") != note:
                 metrics = [Metric(name, value, now, len(finished)) for name, value in new.items()]
                 self._client.log_batch(run_id, metrics=metrics, tags=[RunTag("mlflow.note.content", note)])
             if new or parent.info.status != "FINISHED":
                 self._end(VARIANT, variant, "FINISHED")
+        note = shown.study_note(self._manifest, rows)[:TAG_LENGTH]
+        if self._client.get_experiment(self._experiment).tags.get("mlflow.note.content") != note:
+            self._client.set_experiment_tag(self._experiment, "mlflow.note.content", note)
 
     def study(self) -> None:
         """The study's own run: what a report needs besides the cells, as its artifacts; what is there is replaced."""
@@ -221,7 +223,8 @@ class Runs:
         told = {f"pam.{name}": str(value) for name, value in shown.flat(entry.provenance).items()}
         self._artifacts(cell_id, run_id, entry)
         told |= {name: "" for name in FAILED_TAGS if name in run.data.tags}  # it failed before
-        told |= {OUTCOME: "finished", "mlflow.note.content": shown.cell_note(self._cells[cell_id], entry)}
+        note = shown.cell_note(self._cells[cell_id], entry, phantom=self._manifest["phantom"])
+        told |= {OUTCOME: "finished", "mlflow.note.content": note}
         self._client.log_batch(run_id, metrics=metrics, tags=_tags(told))
         self._end(CELL, cell_id, "FINISHED")
 

@@ -21,7 +21,10 @@ from pam.views import View
 SIDE = 480  # pixels of an overlay, about: a slice's pixel becomes several, so that outlines can be told apart
 CURVES = ("loss", "learning_rate", "seconds", "validation_dice")
 SCORES = ("iou", "dice", "hd95_px", "fp_rate", "fn_rate", "patient_dice")
+MAIN = ("iou", "dice", "hd95_px", "patient_dice")  # of them, what a study's rows are compared by at a glance
 TARGET, PREDICTION = (0, 220, 90), (255, 60, 200)  # of outlines; told apart by the colour-blind too
+PHANTOM = "**PHANTOM DATA: images made by this project; the numbers say nothing about patients.**"
+ROWS = 24  # of a description's table: it holds 5,000 letters
 STUDY_RUN_NOTE = "What `pam.report --tracking-uri` needs besides the cells: no row of the table."
 MEANINGS = """\
 | metric | meaning |
@@ -36,25 +39,44 @@ MEANINGS = """\
 """
 
 
-def study_note(manifest: Mapping[str, Any]) -> str:
-    """The experiment's description, in Markdown."""
+def study_note(manifest: Mapping[str, Any], results: Mapping[str, Mapping[str, float]]) -> str:
+    """The experiment's description, in Markdown; `results` are the rows' aggregates by label, where there are any."""
     data = f"{manifest['title']} (`{manifest['dataset']}`, content hash `{manifest['data_hash']}`)"
-    phantom = "**PHANTOM DATA: images made by this project; the numbers say nothing about patients.**\n\n"
     settings = ", ".join(f"{key} = {value}" for key, value in manifest["settings"].items())
     return (
-        f"**{manifest['question']}**\n\n"
-        + (phantom if manifest["phantom"] else "")
-        + f"Data: {data}."
+        f"**{manifest['question']}**{' ' + PHANTOM if manifest['phantom'] else ''}\n\n"
+        f"{_results(results)}"
+        f"Data: {data}."
         + (f" Settings: {settings}." if settings else "")
         + f" {manifest['folds']} folds by patient, {manifest['seeds']} seed{'s' * (manifest['seeds'] != 1)}.\n\n"
         "A run at the top is a row of the study's table, a network with its settings: `…_mean` and `…_sd` over its `n` "
-        "cells. The runs below it are the cells, one training each: one fold is the test set, the others train.\n\n"
+        "cells. The runs below it are the cells, one training each: one fold is the test set, the others train. "
+        "*Columns* shows scores and settings beside the runs.\n\n"
         f"{MEANINGS}\n"
         "This mirrors the ledger, the numbers' source: `python -m pam.report` makes tables and figures from that.\n"
     )
 
 
-def variant_note(finished: int, expected: int, metrics: Mapping[str, float]) -> str:
+def _results(results: Mapping[str, Mapping[str, float]]) -> str:
+    """The rows side by side, mean ± SD, as many as a description holds."""
+    if not results:
+        return ""
+    lines = [f"| row | n | {' | '.join(MAIN)} |", "|---" * (len(MAIN) + 2) + "|"]
+    for label, found in list(results.items())[:ROWS]:
+        cells = (label, f"{found['n']:g}", *(_mean_and_sd(found, name) for name in MAIN))
+        lines.append(f"| {' | '.join(f'{cell}&emsp;' for cell in cells)} |")  # MLflow sets columns without a gap
+    more = len(results) - ROWS
+    return "\n".join(lines) + "\n\n" + (f"… and {more} more rows.\n\n" if more > 0 else "")
+
+
+def _mean_and_sd(metrics: Mapping[str, float], name: str) -> str:
+    if f"{name}_mean" not in metrics:
+        return "–"
+    deviation = f" ± {metrics[f'{name}_sd']:.2g}" if f"{name}_sd" in metrics else ""
+    return f"{metrics[f'{name}_mean']:.3g}{deviation}"
+
+
+def variant_note(finished: int, expected: int, metrics: Mapping[str, float], *, phantom: bool) -> str:
     """A parent run's description: its scores as a table, and over how many of its cells they are."""
     rows = "".join(
         f"| {name} | {metrics[f'{name}_mean']:.4g} | {_sd(metrics, name)} |\n"
@@ -62,18 +84,20 @@ def variant_note(finished: int, expected: int, metrics: Mapping[str, float]) -> 
         if f"{name}_mean" in metrics
     )
     table = f"| score | mean | SD |\n|---|---|---|\n{rows}"
-    return f"Over {finished} of {expected} cells (fold × seed), its child runs:\n\n{table}"
+    warning = f"{PHANTOM}\n\n" if phantom else ""
+    return f"{warning}Over {finished} of {expected} cells (fold × seed), its child runs:\n\n{table}"
 
 
 def _sd(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[f'{name}_sd']:.2g}" if f"{name}_sd" in metrics else "– (one cell)"
 
 
-def cell_note(cell: Cell, entry: ledger.Entry) -> str:
+def cell_note(cell: Cell, entry: ledger.Entry, *, phantom: bool) -> str:
     """A finished child run's description."""
     patients, slices = entry.cases.patient.nunique(), len(entry.slices)
+    warning = f"{PHANTOM}\n\n" if phantom else ""
     return (
-        f"Trained without fold {cell.fold}, scored once on its {patients} patients ({slices} slices). "
+        f"{warning}Trained without fold {cell.fold}, scored once on its {patients} patients ({slices} slices). "
         "Learning curve: *Model metrics*; processor and memory: *System metrics*. Under *Artifacts*: `overlays` of the "
         "test cases with the best, middle and worst Dice, `configuration.json` with every setting, the weights in "
         "`model`, and all scores in `ledger`."
