@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Ray keeps to the loopback address, on Linux too; else it looks for the machine's own, and says so where there is none.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a benchmark asks for its threads itself
+
+# Where the tests run in the background Ctrl-C is ignored, and so it would be by the processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

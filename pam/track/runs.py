@@ -22,6 +22,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two l
 
 from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -68,8 +69,8 @@ class Runs:
         for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
         with self._alone("experiment"):  # two that create one SQLite database at a time spoil it
-            if tracking_uri().startswith("sqlite:"):
-                home.mlflow().mkdir(parents=True, exist_ok=True)
+            if tracking_uri().startswith("sqlite:///"):
+                _make_database(Path(tracking_uri().removeprefix("sqlite:///")))
             self._client = MlflowClient(tracking_uri())
             experiment = self._find_or_create_experiment()
         self._runs = {key: run for run in every_run(self._client, experiment) if (key := _key(run))}
@@ -303,6 +304,18 @@ class Runs:
         """Keep other processes from the same part of MLflow meanwhile."""
         with self._watch.wait(f"mlflow-{what}"):
             yield
+
+
+def _make_database(path: Path) -> None:
+    """An empty database, there whole or not at all: MLflow can never open one whose making was interrupted."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    for rest in (partial, partial.with_name(f"{partial.name}-journal")):  # of one that was interrupted
+        rest.unlink(missing_ok=True)
+    SqlAlchemyStore(f"sqlite:///{partial}", str(home.mlflow() / "artifacts")).engine.dispose()
+    partial.replace(path)
 
 
 def every_run(client: MlflowClient, experiment: str, filter_string: str = "") -> Iterator[Run]:

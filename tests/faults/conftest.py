@@ -56,7 +56,6 @@ class Disturbed:
 
     def _start(self, module: str, *words: str, **environment: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-u", "-m", module, *words]
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # else one that is ignored is inherited
         with (self.folder / "output").open("a") as output:
             return subprocess.Popen(
                 command,

@@ -112,3 +112,18 @@ def test_a_mirror_that_breaks_is_told_and_costs_no_cell(disturbed, same):
     code, output = disturbed.run("pam.track", "sync")
     assert code == 0, output
     same()
+
+
+def test_a_database_whose_making_was_killed_is_made_anew(undisturbed, disturbed, same):
+    shutil.copytree(undisturbed.home, disturbed.home, dirs_exist_ok=True)
+    shutil.copy(undisturbed.folder / "steps", disturbed.folder)
+    shutil.rmtree(disturbed.home / "mlflow")
+    process = disturbed.start()  # it has nothing to train
+    databases = [disturbed.home / "mlflow" / name for name in ("mlflow.db.partial", "mlflow.db")]
+    disturbed.until(lambda: any(path.exists() and path.stat().st_size for path in databases))
+    disturbed.stop(process, signal.SIGKILL)
+    assert not databases[1].exists()  # it was killed in the midst of it
+    code, output = disturbed.sweep()
+    assert code == 0, output
+    assert "MLflow is behind" not in output
+    same()
