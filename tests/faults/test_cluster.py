@@ -1,0 +1,94 @@
+"""Nodes that die, a head that restarts, a job that is stopped: a cluster's faults change nothing."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+HEAD: dict[str, Any] = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+
+
+@pytest.fixture
+def cluster(disturbed: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Ray cluster on this machine's loopback address, whose head runs no cells."""
+    from ray.cluster_utils import Cluster
+
+    for name, value in disturbed.environment().items():  # what nodes start with, their workers have
+        monkeypatch.setenv(name, value)
+    made = Cluster(initialize_head=True, head_node_args=HEAD)
+    yield made
+    made.shutdown()
+
+
+def test_cells_of_a_node_that_dies_go_on_on_another(disturbed, same, cluster):
+    doomed = cluster.add_node(num_cpus=2)
+    disturbed.plan("pause", step=15)
+    process = disturbed.start("--address", cluster.address)
+    disturbed.until(disturbed.paused)
+    cluster.remove_node(doomed, allow_graceful=False)
+    disturbed.let_go()
+    cluster.add_node(num_cpus=2)
+    assert disturbed.ended(process) == 0, disturbed.output()
+    assert "goes on from its checkpoint" in disturbed.output()
+    same(intervals=2)
+
+
+def test_the_same_command_goes_on_after_the_head_was_restarted(disturbed, same, cluster):
+    from ray.cluster_utils import Cluster
+
+    cluster.add_node(num_cpus=2)
+    disturbed.plan("pause", step=15)
+    process = disturbed.start("--address", cluster.address, RAY_gcs_rpc_server_reconnect_timeout_s="5")  # else 60
+    disturbed.until(disturbed.paused)
+    cluster.shutdown()
+    assert disturbed.ended(process) != 0  # it does not wait for ever for a head that is gone
+    disturbed.let_go()
+    again = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 2})
+    try:
+        code, output = disturbed.sweep("--address", again.address)
+        assert code == 0, output
+        same(intervals=2)
+    finally:
+        again.shutdown()
+
+
+def test_a_stopped_job_goes_on_when_it_is_submitted_again(disturbed, same, monkeypatch):
+    from ray.cluster_utils import Cluster
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    for name, value in disturbed.environment().items():
+        monkeypatch.setenv(name, value)
+    cluster = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 2, "include_dashboard": True})
+    try:
+        jobs = JobSubmissionClient(f"http://{cluster.head_node.address_info['webui_url']}")
+        words = [sys.executable, "-m", "pam.sweep", str(disturbed.folder / "study.py"), "--checkpoint-seconds", "0"]
+        variables = {name: os.environ[name] for name in ("PAM_HOME", "PYTHONPATH")}
+
+        def submit() -> str:
+            while True:
+                try:
+                    return jobs.submit_job(entrypoint=shlex.join(words), runtime_env={"env_vars": variables})
+                except RuntimeError as error:
+                    if "No available agent" not in str(error):  # as it is right after a head's start
+                        raise
+                time.sleep(0.5)
+
+        disturbed.plan("pause", step=15)
+        first = submit()
+        disturbed.until(disturbed.paused)
+        jobs.stop_job(first)
+        disturbed.until(lambda: jobs.get_job_status(first).is_terminal())
+        assert jobs.get_job_status(first) == JobStatus.STOPPED
+        disturbed.let_go()
+        second = submit()
+        disturbed.until(lambda: jobs.get_job_status(second).is_terminal())
+        assert jobs.get_job_status(second) == JobStatus.SUCCEEDED, jobs.get_job_logs(second)
+        same(intervals=2)
+    finally:
+        cluster.shutdown()
