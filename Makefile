@@ -1,5 +1,6 @@
 # make demo    the main job on a phantom: study, table, figure
 # make test    ruff, mypy and the tests; SLOW=1 adds the tests that take minutes
+# make docs    the documentation's pages, in docs/build; a warning or a dead link is a failure
 # make lint    ruff and mypy alone
 # make format  rewrite the code as ruff wants it
 # make audit   look the pinned versions up in the database of known vulnerabilities; needs a network that reaches it
@@ -19,9 +20,10 @@ PIP_INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 # Files that say what is installed; older than these two, they are out of date.
 RUN := $(VENV)/installed-run
 TEST := $(VENV)/installed-test
+DOCS := $(VENV)/installed-docs
 REQUIREMENTS := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format audit lock clean
+.PHONY: demo test docs lint format audit lock clean
 
 demo: $(RUN)
 	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.sweep $(STUDY) --demo
@@ -30,6 +32,11 @@ demo: $(RUN)
 # After the linters, so that pytest's summary is what is printed last.
 test: lint
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
+
+# -W: links between pages that lead nowhere are warnings, and those to other files a test looks up.
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/build
+	@echo "docs/build/index.html"
 
 lint: $(TEST)
 	$(BIN)/python -m ruff check
@@ -57,6 +64,11 @@ $(TEST): $(RUN)
 	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+$(DOCS): $(RUN)
+	@echo "Installing what builds the documentation into $(VENV)."
+	$(call PIP_INSTALL,$(VENV)) --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 # --strict: a version that cannot be looked up is a failure, not a pass.
 audit:
 	$(PYTHON) -m venv --clear .audit
@@ -76,5 +88,5 @@ lock:
 	rm -rf .lock
 
 clean:
-	rm -rf $(VENV) .audit .lock .pam dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .audit .lock .pam dist docs/build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find pam tune_spaces tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,40 @@
+"""The documentation's pages do what they show, each in a folder and a PAM_HOME of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+RUNS = re.compile(r"^```(python|console)$", re.MULTILINE)
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if RUNS.search(page.read_text(encoding="utf-8"))]
+TIMEOUT = 240  # seconds, on a busy machine
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_a_page_does_what_it_shows(page: Path, tmp_path: Path, pam_home: Path) -> None:
+    runner = [sys.executable, str(Path(__file__).with_name("run_page.py")), str(page)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PAM_HOME": str(pam_home), "PYTHONHASHSEED": "0"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    run = subprocess.run(
+        runner, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+def test_every_page_of_ones_own_is_run() -> None:
+    assert {page.name for page in PAGES if page.parent.name == "own"} == {
+        page.name for page in (DOCS / "own").glob("*.md")
+    }
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
