@@ -28,6 +28,7 @@ def run(path: Path, images: Tensor) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # ten seconds of work each, on a machine that may be busy
 @pytest.mark.parametrize("name", networks.names())
 def test_every_network_gives_the_same_probabilities_in_onnxruntime(name: str, tmp_path: Path) -> None:
     [network] = members(name, 1)
