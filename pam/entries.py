@@ -12,7 +12,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from pam import home, remote
+from pam import files, home, remote
 
 CELL = "cell.json"  # an entry's last file: it exists exactly while this one does
 SUFFIX = ".tar"
@@ -40,7 +40,7 @@ def finished() -> set[str]:
     """The ids of all cells that have finished."""
     if key := remote.key(home.ledger()):
         return {name.removesuffix(SUFFIX) for name in remote.names(key)}
-    return {path.parent.name for path in home.ledger().glob(f"*/{CELL}") if not path.parent.name.startswith(".")}
+    return {path.parent.name for path in files.found(home.ledger(), f"*/{CELL}")}
 
 
 def here(cell_id: str) -> Path:

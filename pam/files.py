@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -85,7 +86,8 @@ def found(folder: Path, pattern: str) -> list[Path]:
     """The files below the folder that a pattern such as */*.json names, sorted."""
     key = remote.key(folder)
     if key is None:
-        return sorted(folder.glob(pattern))
+        # Not the path's own glob: it raises where a folder goes while it looks, as those of leases do.
+        return [folder / name for name in sorted(glob.glob(pattern, root_dir=folder))]  # noqa: PTH207
     names = map(PurePosixPath, remote.names(key))
     return [folder / name for name in names if name.match(pattern) and len(name.parts) == len(Path(pattern).parts)]
 

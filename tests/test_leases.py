@@ -164,3 +164,17 @@ def test_waiting_ends_when_the_lease_is_given_back():
     threading.Timer(0.3, lease.release).start()
     with Watch("b").wait("cell") as mine:
         mine.check()
+
+
+def test_leases_that_come_and_go_while_their_names_are_read_do_no_harm():
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            Watch("a").take("cell").release()
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_and_go)
+        assert {name for _ in range(200) for name in leases.names()} <= {"cell"}
+        over.set()
+        coming.result()
