@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exclusive(folder / ".lock", waiting=lambda: print("another process runs this search; waiting")):
         rows = _rows(study, search, store, folder)
         if any(row.to_do > 0 for row in rows):
+            for row in rows:
+                print(f"{row.name}: {search.trials - row.to_do} of {search.trials} trials done", flush=True)
             with schedule.cluster(placement.address):
                 _run(rows, placement)
         winners = {row.name: _winners(row) for row in rows}

@@ -145,6 +145,7 @@ def test_a_search_goes_on_after_its_driver_was_killed_without_repeating_or_losin
         done = sum(trial.state.is_finished() for trial in before)
         driver = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
         assert driver.stdout is not None
+        assert driver.stdout.readline() == f"unet: {done} of 8 trials done\n"
         for _ in range(2):
             assert driver.stdout.readline().startswith("unet: trial ")
         driver.send_signal(signal.SIGKILL)
