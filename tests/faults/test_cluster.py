@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ def cluster(disturbed: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made = Cluster(initialize_head=True, head_node_args=HEAD)
     yield made
     made.shutdown()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def test_cells_of_a_node_that_dies_go_on_on_another(disturbed, same, cluster):
@@ -64,20 +71,22 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(disturbed, same, monke
 
     for name, value in disturbed.environment().items():
         monkeypatch.setenv(name, value)
-    cluster = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 2, "include_dashboard": True})
+    ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}  # other clusters run, too
+    cluster = Cluster(initialize_head=True, head_node_args={**HEAD, **ports, "num_cpus": 2, "include_dashboard": True})
     try:
         jobs = JobSubmissionClient(f"http://{cluster.head_node.address_info['webui_url']}")
         words = [sys.executable, "-m", "pam.sweep", str(disturbed.folder / "study.py"), "--checkpoint-seconds", "0"]
         variables = {name: os.environ[name] for name in ("PAM_HOME", "PYTHONPATH")}
 
         def submit() -> str:
+            begun = time.monotonic()
             while True:
                 try:
                     return jobs.submit_job(entrypoint=shlex.join(words), runtime_env={"env_vars": variables})
                 except RuntimeError as error:
-                    if "No available agent" not in str(error):  # as it is right after a head's start
+                    if "No available agent" not in str(error) or time.monotonic() - begun > 120:
                         raise
-                time.sleep(0.5)
+                time.sleep(0.5)  # right after a head's start it has no agent yet
 
         disturbed.plan("pause", step=15)
         first = submit()
