@@ -4,6 +4,15 @@
 
 The same trivial cells (a 1×1 convolution, one epoch on a phantom) are trained one after another by `pam.sweep` and by
 `pam.train`, which needs no Ray: the difference between the two, cell by cell, is what scheduling and mirroring cost.
+
+Measured on 2 cores (CPU, November 2026), on a machine that was never quiet:
+
+first training step  9.9, 10.2 and 11.4 s after the command, three runs in a row when least else ran: 2.2 s of imports,
+                     0.7 s to plan, 2.7 to 3.8 s until Ray is up, 0.2 s of preflight, 4 s until a worker trains;
+                     14 to 16 s while ten times as much ran as there are cores. Without Ray: 3.4 s
+overhead per cell    0.12 s, the median over 20 cells
+1,000 cells          the driver's peak 664 MB (577 MB with 20 cells); seconds per cell followed the machine's load:
+                     median 1.3 over the first hundred, 0.4 over the eighth and the ninth, so they do not grow
 """
 
 from __future__ import annotations
