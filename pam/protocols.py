@@ -19,6 +19,8 @@ PAPER_COLUMNS = ("state", *PAPER_SCORES)  # what `paper` reads of the ledger's s
 POOLED_COLUMNS = ("patient", "tp", "fp", "fn")  # what `patient_dice` reads of the ledger's cases
 CASE_COLUMNS = ("patient", "state", "tp", "fp", "fn", "tn", "hd95_mm")  # what `patient` and `brats` read of the cases
 LATER_CASE_COLUMNS = ("diagonal_mm",)  # and what entries of the first version lack
+SLICE_COLUMNS = ("patient", "state", "hd95_px")  # what `distance_in_pixels` reads of the slices
+LATER_SLICE_COLUMNS = ("diagonal_px",)
 PATIENT_SCORES = ("dice", "iou", "fn_rate", "hd95_mm")
 BRATS_PENALTY_MM = math.hypot(240, 240, 155)  # 373.13: the diagonal of BraTS' 1 mm volumes, which its organisers use
 
@@ -63,6 +65,23 @@ def patient(cases: pd.DataFrame) -> pd.DataFrame:
     """
     distance = cases.hd95_mm.where(cases.state == "both", cases.diagonal_mm)
     return _per_patient(cases, distance)
+
+
+def without_spacing(cases: pd.DataFrame) -> bool:
+    """Whether no case tells a distance in mm, because the data set's files tell no spacing."""
+    return not (cases.hd95_mm.notna() | cases.diagonal_mm.notna()).any()
+
+
+def distance_in_pixels(slices: pd.DataFrame) -> pd.Series[float]:
+    """HD95 of each patient where the spacing is unknown: pooled by slice, in pixels, the mean over a patient's slices.
+
+    slices: `cell_id`, `SLICE_COLUMNS` and `LATER_SLICE_COLUMNS`. A slice on which one mask is empty has its diagonal
+    (NaN if the entry does not tell it); one without a pixel in either mask does not count. One value per (cell_id,
+    patient) with a slice that counts. None is in 3-D: how far apart slices lie is unknown, and seldom a pixel.
+    """
+    distance = slices.hd95_px.where(slices.state == "both", slices.diagonal_px)
+    filled = slices.assign(distance=distance)[slices.state != "both_empty"]
+    return filled.groupby(["cell_id", "patient"], observed=True).distance.agg(mean)
 
 
 def brats(cases: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,8 @@ Levels = tuple[tuple[str, ...], ...]  # of a factor, in order: the rows that sha
 class Claim:
     """A statement to test: `row` has a better mean than each of the rows `over`, per patient, in one score.
 
-    score: one of `pam.protocols.PATIENT_SCORES`, by the protocol `patient`. more: whether a higher value is better.
+    score: by the protocol `patient`, named as in a study's `columns`: iou, dice, hd95 or fn_rate; hd95 is in mm, or in
+    pixels where the data set tells no spacing. more: whether a higher value is better.
     relative: state the difference in per cent of the other row's mean. smaller: and `row` has no more parameters than
     any of `over` ("capacity is not the reason").
     """
@@ -106,7 +107,7 @@ AnyClaim = Claim | Trend | Equivalence
 def check_claim(claim: AnyClaim, names: list[str], study: str) -> None:
     """Raise `StudyError` for a claim that its study cannot test."""
     problems = list(claim.problems())
-    scores = [measure.key for measure in MEASURES["patient"]]
+    scores = list(dict.fromkeys(measure.name for measure in MEASURES["patient"]))
     if claim.score not in scores:
         problems.append(f"is about {claim.score!r}; expected one of: {', '.join(scores)}")
     unknown = [row for row in claim.rows if row not in names]

@@ -181,14 +181,32 @@ def nadeau_bengio(fold_means: ArrayLike, test_to_train: float) -> tuple[Spread, 
 
 
 def equivalence(found: Estimate, margin: float) -> float:
-    """p of two one-sided tests; small says that the difference lies within ± margin.
+    """p of equivalence; below 5 % exactly where the whole 95 % interval lies within ± margin.
 
-    Hypothesis: the mean difference is at least `margin` away from zero. Source: Schuirmann (1987).
+    Hypothesis: the mean difference is at least `margin` away from zero. Source: Schuirmann (1987), two one-sided tests.
+    Differs: twice their p, which the usual 90 % interval answers to: that one claims too much of skewed differences.
     """
+    _check_margin(margin)
+    room = margin - abs(found.mean)
+    return min(1.0, 2 * max(spread.tail(room) for spread in (found.by_patient, found.by_fold)))
+
+
+def beyond(found: Estimate, fold_means: ArrayLike, margin: float) -> float:
+    """p that the mean difference lies beyond ± margin: the opposite of `equivalence`.
+
+    Hypothesis: the mean difference is within `margin` of zero. The largest of three p, those of `found` and Nadeau and
+    Bengio's, as for two-sided tests: skewed differences err to one side, and without the third too often.
+    """
+    _check_margin(margin)
+    means = np.asarray(fold_means, dtype=np.float64)
+    overlap, _ = nadeau_bengio(means, 1 / (len(means) - 1))
+    tails = [spread.tail(abs(found.mean) - margin) for spread in (found.by_patient, found.by_fold)]
+    return min(1.0, 2 * max(*tails, overlap.tail(abs(mean_of(means)) - margin)))
+
+
+def _check_margin(margin: float) -> None:
     if margin <= 0:
         raise ValueError(f"margin {margin}; expected a number above 0, in the score's unit")
-    room = margin - abs(found.mean)
-    return max(spread.tail(room) for spread in (found.by_patient, found.by_fold))
 
 
 def trend(fold_means: ArrayLike) -> float:

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from pam.statistics import (
+    beyond,
     equivalence,
     estimate,
     holm,
@@ -85,11 +86,23 @@ def test_nadeau_bengio_widens_by_the_overlap_of_the_training_sets() -> None:
     assert p == pytest.approx(2 * stats.t.sf(3 / spread.error, 4))
 
 
-def test_equivalence_is_small_exactly_where_the_90_per_cent_interval_lies_within_the_margin() -> None:
+def test_equivalence_is_small_exactly_where_the_95_per_cent_interval_lies_within_the_margin() -> None:
     for seed, margin in itertools.product(range(10), (0.2, 0.5, 1.0)):
         found = estimate(drawn(seed, 0), FOLDS)
-        low, high = found.interval(0.90)
+        low, high = found.interval()
         assert (equivalence(found, margin) < 0.05) == (-margin < low and high < margin)
+
+
+def test_a_difference_lies_beyond_the_margin_where_all_three_intervals_do() -> None:
+    decided = []
+    for seed, margin in itertools.product(range(10), (0.2, 0.5, 1.0)):
+        values = drawn(seed, 1.0)
+        found, means = estimate(values, FOLDS), [values[fold == FOLDS].mean() for fold in range(5)]
+        overlap, _ = nadeau_bengio(means, 1 / 4)
+        half = max(found.spread.half_width(), overlap.half_width())
+        decided.append(found.mean - half > margin)
+        assert (beyond(found, means, margin) < 0.05) == decided[-1]
+    assert 0 < sum(decided) < len(decided)
 
 
 def test_holm_multiplies_the_smallest_by_the_number_of_tests() -> None:

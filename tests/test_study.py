@@ -164,7 +164,7 @@ def test_a_study_file_that_is_not_there_is_an_error():
 
 def test_a_claim_about_a_score_that_does_not_exist_is_an_error() -> None:
     claim = Claim(id="C1", text="wider is better", row="unet", over=("fpa",), score="hd95_px")
-    with pytest.raises(StudyError, match="claim 'C1' is about 'hd95_px'; expected one of: iou, dice, hd95_mm, fn_rate"):
+    with pytest.raises(StudyError, match="claim 'C1' is about 'hd95_px'; expected one of: iou, dice, hd95, fn_rate"):
         Study(question="?", dataset="lgg", reference=Variant("unet"), variants=(Variant("fpa"),), claims=(claim,))
 
 

@@ -18,7 +18,7 @@ STUDY = Study(
             text="FPA cuts the HD95 of the best attention baseline",
             row="fpa",
             over=ATTENTION,
-            score="hd95_mm",
+            score="hd95",
             more=False,
             relative=True,
         ),

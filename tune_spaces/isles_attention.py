@@ -19,7 +19,7 @@ STUDY = Study(
             text="RFNA cuts the HD95 of the best baseline",
             row="rfna",
             over=BASELINES,
-            score="hd95_mm",
+            score="hd95",
             more=False,
             relative=True,
         ),

@@ -14,6 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from pam import statistics
+from pam.measures import Measure
+from pam.report.levels import Settings, level, settings_of, span
 from pam.report.paired import Paired, PatientScores
 from pam.statements import AnyClaim, Claim, Equivalence, Levels, Trend
 from pam.statistics import LEVEL, Estimate, Relative, holm, relative_change, seeds_needed
@@ -26,11 +28,13 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 class Verdict:
     """A claim's outcome. `found`: the deciding effect in the score's unit, row minus `other`; None without an interval.
 
-    p: adjusted; NaN without an interval. page: Page's one-sided p of a trend in the direction seen.
+    measure: the claim's score, in the unit that the data has. p: adjusted; NaN without an interval. page: Page's
+    one-sided p of a trend in the direction seen.
     left_out, untested: see `pam.report.paired.Paired`.
     """
 
     claim: AnyClaim
+    measure: Measure
     outcome: str = UNDECIDED
     row: str = ""
     other: str = ""
@@ -55,9 +59,10 @@ class Verdict:
 
 def judge(study: Study, scores: PatientScores, older: int = 0) -> tuple[Verdict, ...]:
     """The verdict on each claim. scores: of the protocol `patient`; older: cells that lack the image's diagonal."""
-    verdicts = [_least_favourable(claim, scores) for claim in study.claims]
+    settings = settings_of(study)
+    verdicts = [_least_favourable(claim, scores, settings) for claim in study.claims]
     if older:
-        verdicts = [replace(v, older=older) if v.claim.score == "hd95_mm" else v for v in verdicts]
+        verdicts = [replace(v, older=older) if v.claim.score == "hd95" else v for v in verdicts]
     tested = [i for i, verdict in enumerate(verdicts) if not math.isnan(verdict.p)]
     for i, p in zip(tested, holm([verdicts[i].p for i in tested]), strict=True):
         verdicts[i] = _decided(replace(verdicts[i], p=p))
@@ -80,12 +85,12 @@ def sentence(verdict: Verdict) -> str:
     return f"{verdict.claim.id}: {verdict.claim.text}: {verdict.outcome.upper()}{advice}"
 
 
-def _least_favourable(claim: AnyClaim, scores: PatientScores) -> Verdict:
+def _least_favourable(claim: AnyClaim, scores: PatientScores, settings: Settings) -> Verdict:
     """The comparison in which the claim is least sure; p not yet adjusted over the claims.
 
     Supported only if every comparison is, so the largest p needs no adjustment; contradicted if any is, so it does.
     """
-    verdicts = list(_comparisons(claim, scores))
+    verdicts = list(_comparisons(claim, scores, settings))
     without = [verdict for verdict in verdicts if verdict.found is None]
     if without:
         return without[0]
@@ -93,30 +98,33 @@ def _least_favourable(claim: AnyClaim, scores: PatientScores) -> Verdict:
     return replace(worst, p=min(1.0, worst.p * len(verdicts))) if worst.gain < 0 else worst
 
 
-def _comparisons(claim: AnyClaim, scores: PatientScores) -> Iterable[Verdict]:
+def _comparisons(claim: AnyClaim, scores: PatientScores, settings: Settings) -> Iterable[Verdict]:
+    blank = Verdict(claim=claim, measure=scores.measure(claim.score))
     if isinstance(claim, Trend):
-        yield _trend(claim, scores)
+        row = span(claim.levels, settings, claim.beyond)
+        yield _trend(claim, replace(blank, row=row, other="the level before"), scores)
         if claim.beyond:
             steps, others = _slope(claim.levels), _slope(claim.beyond)
             weights = {row: steps.get(row, 0.0) - others.get(row, 0.0) for row in {**steps, **others}}
-            blank = Verdict(claim=claim, row=f"slope of {_span(claim.levels)}", other=f"slope of {_span(claim.beyond)}")
-            yield _comparison(blank, scores, weights)
+            other = span(claim.beyond, settings, claim.levels)
+            yield _comparison(replace(blank, row=f"slope of {row}", other=f"slope of {other}"), scores, weights)
         return
     if isinstance(claim, Equivalence):
-        pairs = [
-            (first, second, " + ".join(second), " + ".join(first)) for first, second in combinations(claim.levels, 2)
-        ]
+        names = {rows: level(rows, claim.levels, settings) for rows in claim.levels}
+        pairs = [(first, second, names[second], names[first]) for first, second in combinations(claim.levels, 2)]
     else:
         pairs = [((other,), (claim.row,), claim.row, other) for other in claim.over]
     for first, second, row, other in pairs:
         weights = dict.fromkeys(second, 1 / len(second)) | dict.fromkeys(first, -1 / len(first))
-        yield _comparison(Verdict(claim=claim, row=row, other=other), scores, weights)
+        yield _comparison(replace(blank, row=row, other=other), scores, weights)
 
 
 def _comparison(blank: Verdict, scores: PatientScores, weights: Mapping[str, float]) -> Verdict:
     """The verdict with effect, p and advice filled in, as far as there is an interval."""
-    claim = blank.claim
-    paired = scores.contrast(weights, claim.score)
+    claim, key = blank.claim, blank.measure.key
+    if isinstance(claim, Equivalence) and key == "hd95_px":
+        return replace(blank, advice="its margin is in mm, and the data set tells no spacing")
+    paired = scores.contrast(weights, key)
     blank = replace(blank, seeds=paired.seeds, left_out=paired.left_out, untested=paired.untested)
     missing = [row for row in weights if row not in scores.labels]
     if missing:
@@ -127,32 +135,28 @@ def _comparison(blank: Verdict, scores: PatientScores, weights: Mapping[str, flo
         return replace(blank, advice=str(error))
     verdict = replace(blank, found=found, p=found.p)
     if isinstance(claim, Equivalence):
-        verdict = replace(verdict, p=_equivalence(found, claim.margin))
+        verdict = replace(verdict, p=_equivalence(found, paired, claim.margin))
     elif isinstance(claim, Claim) and claim.relative:
-        row, other = scores.contrasts([{claim.row: 1.0}, {blank.other: 1.0}], claim.score)
+        row, other = scores.contrasts([{claim.row: 1.0}, {blank.other: 1.0}], key)
         verdict = replace(verdict, relative=relative_change(row.per_patient, other.per_patient, row.folds))
     return replace(verdict, advice=_advice(verdict, paired))
 
 
-def _equivalence(found: Estimate, margin: float) -> float:
-    """p that the 95 % interval's place tells: small where it lies wholly within ± margin, or wholly outside.
-
-    Twice the p of two one-sided tests, so stricter than they are, and readable from the interval that is shown.
-    """
+def _equivalence(found: Estimate, paired: Paired, margin: float) -> float:
+    """p that the difference lies within ± margin, where the one seen does, else that it lies beyond."""
     if abs(found.mean) < margin:
-        return min(1.0, 2 * statistics.equivalence(found, margin))
-    beyond = abs(found.mean) - margin
-    return min(1.0, 2 * max(spread.tail(beyond) for spread in (found.by_patient, found.by_fold)))
+        return statistics.equivalence(found, margin)
+    return statistics.beyond(found, paired.fold_means, margin)
 
 
-def _trend(claim: Trend, scores: PatientScores) -> Verdict:
+def _trend(claim: Trend, blank: Verdict, scores: PatientScores) -> Verdict:
     """The mean step between levels, which must differ from zero, as must Page's test of the levels' order."""
-    blank = Verdict(claim=claim, row=_span(claim.levels), other="the level before")
     verdict = _comparison(blank, scores, _slope(claim.levels))
     if verdict.found is None:
         return verdict
-    levels = scores.contrasts([dict.fromkeys(level, 1 / len(level)) for level in claim.levels], claim.score)
-    means = np.stack([level.fold_means for level in levels], axis=1)
+    averages = [dict.fromkeys(rows, 1 / len(rows)) for rows in claim.levels]
+    levels = scores.contrasts(averages, blank.measure.key)
+    means = np.stack([paired.fold_means for paired in levels], axis=1)
     page = statistics.trend(math.copysign(1.0, verdict.found.mean) * means)
     return replace(verdict, page=page, p=max(verdict.p, min(1.0, 2 * page)))
 
@@ -161,12 +165,7 @@ def _slope(levels: Levels) -> dict[str, float]:
     """Weights that give the least-squares step from one level to the next; a level's rows are averaged."""
     centred = np.arange(len(levels)) - (len(levels) - 1) / 2
     step = centred / np.sum(centred**2)
-    return {row: float(weight) / len(level) for weight, level in zip(step, levels, strict=True) for row in level}
-
-
-def _span(levels: Levels) -> str:
-    ends = [" + ".join(level) for level in (levels[0], levels[-1])]
-    return f"{ends[0]} → {ends[1]} ({len(levels)} levels)"
+    return {row: float(weight) / len(rows) for weight, rows in zip(step, levels, strict=True) for row in rows}
 
 
 def _advice(verdict: Verdict, paired: Paired) -> str:

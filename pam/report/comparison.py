@@ -44,12 +44,12 @@ DRAWS = 1000
 
 def statistics(results: Results) -> list[Sheet]:
     """Each variant's difference to the reference, a table for each score of the protocol `patient`."""
-    return [_differences(results, measure) for measure in MEASURES["patient"]]
+    return [_differences(results, measure) for measure in results.scores["patient"].measures]
 
 
 def _differences(results: Results, measure: Measure) -> Sheet:
     scores, name = results.scores["patient"], results.study.reference.name
-    verdicts = against_reference(results.study, scores, measure.key, more=measure.more)
+    verdicts = against_reference(results.study, scores, measure.name, more=measure.more)
     pairs = {v.claim.id: scores.contrast({v.row: 1.0, v.other: -1.0}, measure.key) for v in verdicts}
     signed = {v.claim.id: wilcoxon(pairs[v.claim.id].per_patient) for v in verdicts if v.found}
     signed = dict(zip(signed, holm(list(signed.values())), strict=True))
@@ -129,13 +129,12 @@ def _p(value: float) -> str:
 
 def ranking(results: Results) -> Sheet:
     """Each row's rank under each protocol, and how well the orders agree."""
-    labels = [row.label for row in results.table.rows]
+    labels, shared = [row.label for row in results.table.rows], _shared(results)
+    names = {(protocol, measure.name): measure for measures in shared.values() for protocol, measure in measures}
     orders = {
-        (protocol, measure.name): ranks(_means(results, protocol, measure), more=measure.more)
-        for measures in _shared().values()
-        for protocol, measure in measures
+        (protocol, name): ranks(_means(results, protocol, measure), more=measure.more)
+        for (protocol, name), measure in names.items()
     }
-    names = {(protocol, measure.name): measure for ms in _shared().values() for protocol, measure in ms}
     first, span = _stability(results)
     head = ["Variant", *(f"{names[key].heading.partition(' ')[0]}, {key[0]}" for key in orders)]
     body, records = [], []
@@ -159,15 +158,16 @@ def ranking(results: Results) -> Sheet:
         caption="Protocols: paper, patient, brats. Unit: the row. " + RANKING.strip(),
         records=tuple(records),
         rests_on=tuple((label,) for label in labels),
-        notes=tuple(note for measures in _shared().values() for note in _agreement(results, measures, orders)),
+        notes=tuple(note for measures in shared.values() for note in _agreement(results, measures, orders)),
         reference=True,
     )
 
 
-def _shared() -> dict[str, list[tuple[str, Measure]]]:
+def _shared(results: Results) -> dict[str, list[tuple[str, Measure]]]:
     """The measures that more than one protocol has, by name."""
     found: dict[str, list[tuple[str, Measure]]] = {}
-    for protocol, measures in MEASURES.items():
+    by_protocol = {"paper": MEASURES["paper"]} | {name: scores.measures for name, scores in results.scores.items()}
+    for protocol, measures in by_protocol.items():
         for measure in measures:
             found.setdefault(measure.name, []).append((protocol, measure))
     return {name: measures for name, measures in found.items() if len(measures) > 1}
@@ -210,9 +210,10 @@ def _agreement(
 
 def _told_apart(results: Results, measure: Measure, pair: tuple[str, str]) -> bool:
     """Whether two rows' difference per patient has an interval without zero."""
-    key = next(m.key for m in MEASURES["patient"] if m.name == measure.name)
+    scores = results.scores["patient"]
+    key = scores.measure(measure.name).key
     try:
-        low, high = results.scores["patient"].contrast({pair[0]: 1.0, pair[1]: -1.0}, key).estimate().interval()
+        low, high = scores.contrast({pair[0]: 1.0, pair[1]: -1.0}, key).estimate().interval()
     except ValueError:  # too few patients or folds for an interval
         return False
     return not low <= 0 <= high

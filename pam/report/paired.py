@@ -12,8 +12,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pam import ledger
+from pam.measures import MEASURES, Measure
 from pam.metrics import STATES
-from pam.protocols import CASE_COLUMNS, LATER_CASE_COLUMNS, PROTOCOLS, patient_states
+from pam.protocols import (
+    CASE_COLUMNS,
+    LATER_CASE_COLUMNS,
+    LATER_SLICE_COLUMNS,
+    PROTOCOLS,
+    SLICE_COLUMNS,
+    distance_in_pixels,
+    patient_states,
+    without_spacing,
+)
 from pam.statistics import Estimate, estimate
 
 Floats = NDArray[np.float64]
@@ -61,8 +71,12 @@ class Paired:
 class PatientScores:
     """The scores of one protocol: an array (rows, seeds, patients) for each, NaN where undefined or not tested."""
 
-    def __init__(self, scores: pd.DataFrame, states: pd.Series[str], cells: pd.DataFrame) -> None:
+    def __init__(
+        self, scores: pd.DataFrame, states: pd.Series[str], cells: pd.DataFrame, measures: Sequence[Measure]
+    ) -> None:
         """scores: what a protocol of `pam.protocols` returns; states: of `patient_states`; cells: the finished ones.
+
+        measures: what the protocol may have; `measures` are those that these scores do.
 
         Raises `ValueError` if two cells of one row and seed have scored the same patient.
         """
@@ -76,6 +90,7 @@ class PatientScores:
         seed, self.seeds = pd.factorize(joined.seed, sort=True)
         who, self.patients = pd.factorize(joined.patient.astype(str), sort=True)
         self.cells = cells
+        self.measures = tuple(measure for measure in measures if measure.key in scores.columns)
         self._states = states
         self.labels = {str(name): place for place, name in enumerate(labels)}
         self.tested: NDArray[np.bool_] = np.zeros((len(self.labels), len(self.seeds), len(self.patients)), dtype=bool)
@@ -86,6 +101,10 @@ class PatientScores:
             self._scores[name][label, seed, who] = joined[name]
         self.folds = np.zeros(len(self.patients), dtype=np.intp)
         self.folds[who] = joined.fold
+
+    def measure(self, name: str) -> Measure:
+        """The measure of this name, in the unit that the data has."""
+        return next(measure for measure in self.measures if measure.name == name)
 
     def contrast(self, weights: Mapping[str, float], score: str) -> Paired:
         """The weighted sum of rows' scores, per seed and patient; {row: 1, other: −1} is a paired difference."""
@@ -149,7 +168,13 @@ def read(cells: pd.DataFrame) -> tuple[dict[str, PatientScores], frozenset[str]]
     finished = cells[cells.finished]
     ids = sorted(set(finished.id))
     cases = ledger.read_many(ids, "cases", CASE_COLUMNS, later=LATER_CASE_COLUMNS)
-    older = itertools.chain.from_iterable(ledger.lacking(ids, "cases", LATER_CASE_COLUMNS).values())
+    scores = {name: scored(cases) for name, scored in PROTOCOLS.items()}
+    lacking = ledger.lacking(ids, "cases", LATER_CASE_COLUMNS)
+    if without_spacing(cases):
+        slices = ledger.read_many(ids, "slices", SLICE_COLUMNS, later=LATER_SLICE_COLUMNS)
+        scores = {name: found.drop(columns="hd95_mm") for name, found in scores.items()}
+        scores["patient"] = scores["patient"].join(distance_in_pixels(slices).rename("hd95_px"))
+        lacking = ledger.lacking(ids, "slices", LATER_SLICE_COLUMNS)
     states = patient_states(cases)
-    known = {name: PatientScores(scored(cases), states, finished) for name, scored in PROTOCOLS.items()}
-    return known, frozenset(older)
+    known = {name: PatientScores(found, states, finished, MEASURES[name]) for name, found in scores.items()}
+    return known, frozenset(itertools.chain.from_iterable(lacking.values()))

@@ -18,11 +18,15 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column by row label: what is shown, and what it adds to each record of the CSV."""
+    """A column by row label: what is shown, and what it adds to each record of the CSV.
+
+    alike: no row can be told from the best.
+    """
 
     heading: str
     values: Mapping[str, Value]
     fields: Mapping[str, Mapping[str, object]]
+    alike: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

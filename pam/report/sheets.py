@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 
 from pam.measures import MEASURES, Measure
+from pam.report import captions
+from pam.report.captions import TOLD
 from pam.report.columns import costs_of, count_column, found_column
 from pam.report.paired import PatientScores
 from pam.report.published import Published
@@ -13,43 +15,6 @@ from pam.report.results import Results, apart
 from pam.report.sheet import Column, Sheet, Value, interval, number
 from pam.report.tables import GAP, Row, Summary, gaps, origin
 from pam.statistics import LEVEL, Estimate, holm, mean_of
-
-TOLD = "‡"  # marks a score that differs from the reference's
-MARKS = (
-    "Bold: the best row, and each whose difference to it has a 95 % interval that covers zero (not adjusted). "
-    f"{TOLD}: differs from the reference, p < 5 % by Holm over the rows. {GAP}: cells are missing. "
-    "[n]: defined in n only. "
-)
-COSTS_TOLD = (
-    "GFLOP: of a forward pass on one slice, a multiplication and its addition being two. Training: mean over cells. "
-    "Memory: the largest peak of a cell's training, of the GPU where there was one, else of the process. "
-)
-PAPER = (
-    "Protocol: paper. Unit: the slice. Scores: mean over those test slices of a cell in which prediction and target "
-    "are both non-empty (Both); then mean ± SD over the row's cells, which are fold × seed (SD with n − 1; – for one "
-    "cell). Slices in which a mask is empty are left out of these means and counted: a miss (prediction empty), a "
-    "false alarm (target empty), or both empty. Counts are sums over the cells. "
-    "IoU: mean of foreground and background IoU. HD95: 95th percentile of the pooled surface distances (MedPy's "
-    "definition), in pixels. FP/N and FN/P: per cent of the target's negative and positive pixels. n: cells "
-    "found/expected. Differences: over folds, by Nadeau and Bengio's corrected t. "
-)
-PATIENT = (
-    "Unit: the patient, in 3-D, each once, seeds averaged within. Scores: mean over patients (95 % interval: the wider "
-    "of the t intervals over patients and over test folds, which holds where a bootstrap over patients does not: "
-    "docs/statistics.md). n: patients tested. Counts: of patients, summed over seeds. "
-)
-RULES = {
-    "patient": (
-        "Protocol: patient. Dice, IoU (mean of foreground and background) and FN/P from the patient's pooled "
-        "pixels; HD95: pooled surface distances (MedPy's definition), in mm, mean of the patient's scans. A miss or "
-        "a false alarm is as far away as the image's diagonal is long; a patient with both masks empty is "
-        "undefined, left out and counted. "
-    ),
-    "brats": (
-        "Protocol: brats. A miss or a false alarm has Dice 0 and HD95 373.13 mm, the diagonal of BraTS' volumes; "
-        "with both masks empty Dice is 1 and HD95 0. HD95: pooled surface distances (MedPy's definition), in mm. "
-    ),
-}
 
 
 def paper(results: Results, published: Published) -> Sheet:
@@ -70,7 +35,7 @@ def by_patient(results: Results, protocol: str, published: Published) -> Sheet:
     """The protocols `patient` and `brats`: mean over patients with its interval."""
     known, rows = results.scores[protocol], results.table.rows
     scores = {}
-    for measure in MEASURES[protocol]:
+    for measure in known.measures:
         paired = {row.label: known.contrast({row.label: 1.0}, measure.key) for row in rows if row.label in known.labels}
         means = {label: mean_of(found.per_patient) for label, found in paired.items() if len(found.folds)}
         texts, fields = {}, {}
@@ -123,7 +88,7 @@ def _estimate(scores: PatientScores, weights: Mapping[str, float], key: str) -> 
 def _marks(
     means: Mapping[str, float], difference: Difference, reference: str, *, more: bool
 ) -> tuple[set[str], set[str]]:
-    """The rows to print in bold, and those that differ from the reference."""
+    """The rows that may be the best, and those that differ from the reference."""
     if not means:
         return set(), set()
     best = (max if more else min)(means, key=lambda label: means[label])
@@ -142,7 +107,8 @@ def _scored(
     marks: tuple[set[str], set[str]],
     fields: Mapping[str, Mapping[str, object]],
 ) -> Column:
-    bold, differ = marks
+    best, differ = marks
+    bold = best if len(best) < len(means) else set()  # all of them would point at nothing
     values = {
         label: Value(
             text=text + (f" {TOLD}" if label in differ else ""),
@@ -151,7 +117,7 @@ def _scored(
         )
         for label, text in texts.items()
     }
-    return Column(heading=measure.heading, values=values, fields=fields)
+    return Column(heading=measure.heading, values=values, fields=fields, alike=len(best) > len(bold))
 
 
 def _spread(row: Row, summary: Summary, measure: Measure) -> str:
@@ -213,7 +179,8 @@ def _assembled(results: Results, protocol: str, unit: str, scores: Mapping[str, 
         for column in every:
             record |= column.fields[label]
         records.append(record | {"cells": " ".join(results.sources()[label])})
-    caption = PAPER if protocol == "paper" else RULES[protocol] + PATIENT
+    alike = ", ".join(column.heading for column in columns if column.alike)
+    in_mm = protocol == "paper" or any(measure.key == "hd95_mm" for measure in results.scores[protocol].measures)
     return Sheet(
         name=protocol,
         title=f"Results, protocol {protocol}",
@@ -221,9 +188,14 @@ def _assembled(results: Results, protocol: str, unit: str, scores: Mapping[str, 
         unit=unit,
         head=("Variant", *(column.heading for column in columns)),
         body=tuple((names[label], *(column.values[label] for column in columns)) for label in labels),
-        caption=f"{results.study.caption or results.table.question} {caption}{MARKS}{COSTS_TOLD}".strip(),
+        caption=f"{results.study.caption or results.table.question} {captions.of(protocol, in_mm=in_mm)}",
         records=tuple(records),
         rests_on=tuple((label,) for label in labels),
-        notes=(*gaps(results.table), *origin(results.table), *(published.notes if protocol == "paper" else ())),
+        notes=(
+            *([f"No row can be told from the best, so none is bold: {alike}."] if alike else []),
+            *gaps(results.table),
+            *origin(results.table),
+            *(published.notes if protocol == "paper" else ()),
+        ),
         reference=True,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pam.measures import MEASURES
 from pam.report.claims import UNDECIDED, Verdict, sentence
 from pam.report.sheet import Sheet, Value, interval, number
 from pam.statements import Equivalence, Trend
@@ -16,19 +15,23 @@ HEAD = (
 )
 CAPTION = (
     "Protocol: patient. Unit: the patient, seeds averaged. Δ: mean paired difference over patients, row minus the "
-    "row beside it (Over), in the score's own unit (fractions, mm) or in per cent of the other row's mean "
+    "row beside it (Over), as a fraction, for a distance in its unit, or in per cent of the other row's mean "
     "(Fieller's interval); of a trend, the least-squares step from one level to the next. Of several comparisons "
     "the least favourable is shown and decides. CI: the wider of the t intervals over patients and over test folds, "
     "not adjusted. p: for a difference of zero; of a trend, the larger of that and twice Page's; of an equivalence, "
-    "of a 95 % CI that lies within ± margin (or wholly outside). Holm over these claims. A claim is supported or "
-    "contradicted only if p < 5 %, so never while its CI covers zero (of an equivalence: the margin). Detectable Δ: "
-    "found in 80 % of studies of this size. n: patients and seeds. "
+    "of a 95 % CI that lies within ± margin (or wholly outside, as must Nadeau and Bengio's over folds). Holm over "
+    "these claims. A claim is supported or contradicted only if p < 5 %, so never while its CI covers zero (of an "
+    "equivalence: the margin). Detectable Δ: found in 80 % of studies of this size. n: patients and seeds. "
+)
+IN_PIXELS = (
+    "HD95 is in pixels, the mean over a patient's slices: the data set tells no spacing, so none is in mm or in 3-D."
 )
 
 
 def sheet(verdicts: Sequence[Verdict]) -> Sheet:
     """One line per claim; what would decide an undecided one, and what was left out, stand below."""
     notes = [f"{sentence(verdict)}." for verdict in verdicts]
+    notes += [IN_PIXELS] * any(verdict.measure.key == "hd95_px" for verdict in verdicts)
     for verdict in verdicts:
         claim = verdict.claim
         if isinstance(claim, Trend) and not math.isnan(verdict.page):
@@ -61,7 +64,7 @@ def sheet(verdicts: Sequence[Verdict]) -> Sheet:
 
 def _texts(verdict: Verdict) -> tuple[Value, ...]:
     claim, found = verdict.claim, verdict.found
-    words = (claim.id, claim.text, verdict.outcome, _heading(claim.score), verdict.row, verdict.other)
+    words = (claim.id, claim.text, verdict.outcome, verdict.measure.title, verdict.row, verdict.other)
     head = [Value(text=text, bold=i == 2 and verdict.outcome != UNDECIDED) for i, text in enumerate(words)]
     seeds = Value(text=str(verdict.seeds), number=verdict.seeds)
     if found is None:
@@ -93,7 +96,7 @@ def _record(verdict: Verdict) -> dict[str, object]:
         "statement": claim.text,
         "kind": type(claim).__name__.lower(),
         "verdict": verdict.outcome,
-        "score": claim.score,
+        "score": verdict.measure.key,
         "row": verdict.row,
         "over": verdict.other,
         "difference": number(found.mean if found else math.nan),
@@ -112,8 +115,3 @@ def _record(verdict: Verdict) -> dict[str, object]:
         "untested": verdict.untested,
         "would_decide": verdict.advice,
     }
-
-
-def _heading(score: str) -> str:
-    """The score's name without its unit."""
-    return next(measure.heading.partition(" ")[0] for measure in MEASURES["patient"] if measure.key == score)

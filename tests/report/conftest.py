@@ -25,7 +25,9 @@ PATIENTS, SLICES, SIDE = 4, 6, 24
 Sweep = Callable[..., dict[str, Any]]
 
 
-def scored(cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], **provenance: Any) -> ledger.Entry:
+def scored(
+    cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], spacing: float = 1.0, **provenance: Any
+) -> ledger.Entry:
     """The entry of a cell whose test patients have these (predictions, targets), each n h w."""
     slices, cases, predictions, attention = [], [], [], []
     for patient, (prediction, target) in masks.items():
@@ -34,7 +36,7 @@ def scored(cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], **prov
             slices.append({**names, "slice": number, **in_unit(scores, "px")})
             size = {"height": target.shape[1], "width": target.shape[2]}
             predictions.append({**names, "slice": number, **size, "mask": packed(prediction[number])})
-        cases.append({**names, "slices": len(target), **in_unit(score(prediction, target, (1.0, 1.0, 1.0)), "mm")})
+        cases.append({**names, "slices": len(target), **in_unit(score(prediction, target, (spacing,) * 3), "mm")})
         values = np.random.default_rng(len(cases)).random((3, 3)).astype(np.float16).tobytes()
         place = {"slice": view_of(target), "module": "bridge.attention", "height": 3, "width": 3}
         attention.append({**names, **place, "values": values})
@@ -126,6 +128,7 @@ def swept() -> Sweep:
         without: Collection[tuple[str, int, int]] = (),
         masks: Callable[[str, int, int], dict[str, tuple[np.ndarray, np.ndarray]]] = random_masks,
         provenance: Callable[[str, int, int], dict[str, Any]] = lambda *_: {},
+        spacing: float = 1.0,
         **changes: Any,
     ) -> dict[str, Any]:
         folds = range(study.folds) if folds is None else folds
@@ -139,7 +142,7 @@ def swept() -> Sweep:
         for cell in manifest["cells"]:
             who = (cell["label"], cell["fold"], cell["seed"])
             if who not in without:
-                ledger.write(scored(cell["id"], masks(*who), **provenance(*who)))
+                ledger.write(scored(cell["id"], masks(*who), spacing, **provenance(*who)))
         return manifest
 
     return sweep

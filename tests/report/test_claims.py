@@ -11,7 +11,8 @@ from pam import ledger
 from pam.errors import StudyError
 from pam.report import claims, render, results
 from pam.report import verdicts as claim_table
-from pam.study import Claim, Equivalence, Study, Trend, Variant, by_level
+from pam.report.levels import level, settings_of, span
+from pam.study import Claim, Equivalence, Study, Trend, Variant, by_level, grid
 
 GOOD, BASE, BAD = Variant("fpa", label="good"), Variant("unet"), Variant("aunet", label="bad")
 BETTER = Claim(id="C1", text="good beats unet", row="good", over=("unet",), score="dice")
@@ -110,7 +111,7 @@ def test_a_row_without_a_finished_cell_is_named(swept) -> None:
 
 
 def test_one_seed_tells_nothing_about_more_seeds(swept) -> None:
-    close = with_claims(replace(BETTER, score="hd95_mm", more=False))
+    close = with_claims(replace(BETTER, score="hd95", more=False))
     noise = np.random.default_rng(0).integers(-4, 5, (3, 5))
 
     def alike(label: str, fold: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -129,12 +130,46 @@ def test_the_page_names_unit_effect_and_adjusted_p(swept) -> None:
 
 
 def test_entries_that_lack_the_diagonal_are_counted(swept) -> None:
-    study = with_claims(replace(BETTER, score="hd95_mm", more=False))
+    study = with_claims(replace(BETTER, score="hd95", more=False))
     manifest = swept(study, masks=masks)
     older = ledger.read(manifest["cells"][0]["id"])
     ledger.remove(older.cell["id"])
     ledger.write(replace(older, cases=older.cases.drop(columns="diagonal_mm")))
     assert "C1: 1 cell(s) were scored before the image's diagonal was stored" in page(study, manifest)
+
+
+NEARER = replace(BETTER, id="C2", score="hd95", more=False)
+
+
+def test_distances_are_judged_in_pixels_where_the_data_tells_no_spacing_and_in_mm_where_it_does(swept) -> None:
+    study = with_claims(NEARER)
+    for spacing, unit in ((math.nan, "px"), (2.0, "mm")):
+        manifest = swept(study, masks=masks, spacing=spacing)
+        [verdict] = judged(study, manifest)
+        assert verdict.outcome == "supported"
+        assert verdict.measure.heading == f"HD95 ({unit})"
+        text = page(study, manifest)
+        assert f"| HD95 ({unit}) |" in text
+        assert ("tells no spacing" in text) == (unit == "px")
+        for cell in manifest["cells"]:
+            ledger.remove(cell["id"])
+
+
+def test_a_patients_distance_in_pixels_is_the_mean_of_its_slices(swept) -> None:
+    found = results.collect(swept(STUDY, masks=masks, spacing=math.nan), STUDY)
+    scores = found.scores["patient"]
+    assert [measure.key for measure in scores.measures] == ["iou", "dice", "hd95_px", "fn_rate"]
+    assert [measure.key for measure in found.scores["brats"].measures] == ["dice"]
+    ids = set(found.cells.id[found.cells.label == "good"])
+    slices = ledger.read_many(sorted(ids), "slices", ["patient", "state", "hd95_px"])
+    expected = slices[slices.state == "both"].astype({"patient": str}).groupby("patient").hd95_px.mean()
+    assert scores.contrast({"good": 1.0}, "hd95_px").per_patient.tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_margin_in_mm_is_not_judged_in_pixels(swept) -> None:
+    about = Equivalence(id="C3", text="no nearer", levels=(("good",), ("unet",)), margin=9.0, score="hd95")
+    [verdict] = judged(with_claims(about), swept(with_claims(about), masks=masks, spacing=math.nan))
+    assert (verdict.outcome, verdict.advice) == ("undecided", "its margin is in mm, and the data set tells no spacing")
 
 
 FACTOR = tuple(Variant("fpa", {"dilation": level}) for level in (2, 4, 8))
@@ -182,7 +217,24 @@ def test_only_in_these_rows_means_a_weaker_trend_in_the_others(swept) -> None:
     neither = replace(only, id="neither", beyond=RISING.levels)
     found = outcomes(swept, only, neither)
     assert (found["only"].outcome, found["neither"].outcome) == ("supported", "undecided")
+    assert found["only"].row.startswith("dilation=2 → dilation=8")
     assert "slope of" in found["neither"].row
+
+
+def test_levels_are_named_by_what_tells_them_apart() -> None:
+    settings = settings_of(TRENDS)
+    alone, flat = by_level(FACTOR, "dilation"), by_level(FLAT, "dilation")
+    both = by_level((*FACTOR, *FLAT), "dilation")
+    assert [level(rows, both, settings) for rows in both] == ["dilation=2", "dilation=4", "dilation=8"]
+    assert span(flat, settings) == "dilation=2 → dilation=8 (3 levels)"
+    deep = grid(Variant("fpa"), dilation=[2, 4, 8], depthwise=[True])
+    both_kinds = settings_of(replace(TRENDS, variants=(*deep, *FLAT)))
+    of = by_level(deep, "dilation")
+    assert span(of, both_kinds, flat) == "dilation=2 → dilation=8, depthwise=True (3 levels)"
+    named = (("unet",), ("fpa dilation=2",))
+    assert [level(rows, named, settings) for rows in named] == ["unet", "dilation=2"]
+    many = (("unet", *alone[0], *alone[1]), ("unet",))
+    assert level(many[0], many, settings) == "unet + 2 more"
 
 
 def test_levels_without_a_difference_are_equivalent_within_a_wide_margin_only(swept) -> None:

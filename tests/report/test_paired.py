@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pam.measures import MEASURES
 from pam.report.paired import PatientScores
 
 N = math.nan
@@ -26,7 +27,8 @@ def scores(dice=DICE) -> PatientScores:
     rows = [(f"{k[0]}{k[1]}{k[2]}", who, value) for k, values in dice.items() for who, value in values.items()]
     frame = pd.DataFrame(rows, columns=["cell_id", "patient", "dice"]).set_index(["cell_id", "patient"])
     states = pd.Series("both", index=frame.index)
-    return PatientScores(frame, states, cells.assign(parameters=[7 if label == "a" else N for label in cells.label]))
+    sizes = [7 if label == "a" else N for label in cells.label]
+    return PatientScores(frame, states, cells.assign(parameters=sizes), MEASURES["patient"])
 
 
 def test_each_patients_seeds_are_averaged_over_those_that_tested_it_in_both_rows() -> None:

@@ -4,7 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pam.protocols import PAPER_SCORES, brats, deviation, mean, paper, patient, patient_dice, patient_states
+from pam.protocols import (
+    PAPER_SCORES,
+    brats,
+    deviation,
+    distance_in_pixels,
+    mean,
+    paper,
+    patient,
+    patient_dice,
+    patient_states,
+    without_spacing,
+)
 
 N = math.nan
 
@@ -91,6 +102,28 @@ def test_an_entry_without_diagonal_leaves_only_missed_patients_undefined() -> No
     found = patient(cases().assign(diagonal_mm=N)).loc["a"]
     assert math.isnan(found.loc["two scans", "hd95_mm"])
     assert found.loc["two scans", "dice"] == 2 / 5
+
+
+def test_distances_in_pixels_are_the_mean_over_slices_with_a_mask_and_empty_masks_cost_the_slices_diagonal() -> None:
+    slices = pd.DataFrame(
+        [
+            ("a", "p", "both", 2.0, 30.0),
+            ("a", "p", "both_empty", N, 30.0),  # does not count
+            ("a", "p", "miss", N, 30.0),
+            ("a", "p", "false_alarm", N, 31.0),
+            ("a", "nothing", "both_empty", N, 30.0),
+            ("b", "p", "both", 4.0, 30.0),
+        ],
+        columns=["cell_id", "patient", "state", "hd95_px", "diagonal_px"],
+    )
+    assert distance_in_pixels(slices).to_dict() == {("a", "p"): 21.0, ("b", "p"): 4.0}
+    assert math.isnan(distance_in_pixels(slices.assign(diagonal_px=N))["a", "p"])
+
+
+def test_spacing_is_unknown_where_no_case_tells_a_distance_or_diagonal_in_mm() -> None:
+    assert not without_spacing(cases())
+    assert not without_spacing(cases().assign(hd95_mm=N))  # every mask empty, spacing known
+    assert without_spacing(cases().assign(hd95_mm=N, diagonal_mm=N))
 
 
 def test_a_patients_state_pools_its_cases() -> None:

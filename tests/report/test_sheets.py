@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -60,6 +61,29 @@ def test_the_best_is_bold_and_not_alone_where_another_may_be_as_good(swept, prot
     assert {label for label, value in dice.items() if value.bold} == {"fpa", "aunet"}
     assert {label for label, value in dice.items() if "‡" in value.text} >= {"fpa", "aunet"}
     assert "‡" not in dice["unet"].text
+    assert "Dice" not in " ".join(note for note in sheet.notes if "none is bold" in note)
+
+
+def test_where_no_row_can_be_told_from_the_best_none_is_bold_and_a_note_says_so(swept) -> None:
+    alike = results.collect(swept(STUDY, masks=lambda _, fold, seed: masks("unet", fold, seed)), STUDY)
+    for sheet in (
+        sheets.paper(alike, published.beside(alike)),
+        sheets.by_patient(alike, "patient", published.beside(alike)),
+    ):
+        assert not any(value.bold for row in sheet.body for value in row)
+        assert sheet.notes[0].startswith("No row can be told from the best, so none is bold: IoU (%), Dice (%), HD95 (")
+
+
+def test_without_spacing_no_distance_of_a_patient_is_in_mm(swept) -> None:
+    all_results = found(swept, spacing=math.nan)
+    files = publish.make(all_results).files
+    patient, brats = (files[f"tables/{name}.md"].decode() for name in ("patient", "brats"))
+    assert "HD95 (px)" in patient and "HD95 (mm)" not in patient
+    assert "no distance goes from slice to slice" in patient
+    assert "| HD95" not in brats and "HD95 is left out" in brats
+    assert "hd95_px_mean" in files["tables/patient.csv"].decode()
+    assert "Differences to unet, HD95 (px)" in files["tables/statistics_hd95.md"].decode()
+    assert [name for name in comparison.ranking(all_results).head if "HD95" in name] == ["HD95, paper", "HD95, patient"]
 
 
 def test_one_fold_tells_nothing_apart_and_nothing_is_bold(swept) -> None:
