@@ -82,6 +82,7 @@ LAYOUT = (
     "pam.export",
     "pam.report.claims",
     "pam.report.results",
+    "pam.report.outcomes",
     "pam.report.evidence",
     "pam.report.sheet",
     "pam.report.columns",

@@ -13,6 +13,7 @@ from pam.report import render
 from pam.report.claims import Verdict
 from pam.report.evidence import SHOWN, Evidence
 from pam.report.explorer import MOST, explore, uri
+from pam.report.outcomes import STATES
 from pam.report.results import Results
 from pam.report.sheet import Sheet
 from pam.report.tables import deviations_of, gaps, origin, sweep_command
@@ -57,7 +58,13 @@ def page(
         data=_data(found),
         split=_split(found),
         rows=_by_row(found, cells),
+        cells=len(cells),
+        places={row.label: number for number, row in enumerate(table.rows)},
         missing=[cell for cell in cells if not cell["finished"]],
+        untold=sorted(
+            (cell for cell in cells if cell["state"] in STATES), key=lambda cell: STATES.index(cell["state"])
+        ),
+        states={state: sum(cell["state"] == state for cell in cells) for state in STATES},
         again=sweep_command(found.manifest),
         versions=_versions(found),
         short=SHORT,

@@ -22,7 +22,7 @@ THREADS = 8
 
 @contextmanager
 def home_from(uri: str, name_or_path: str, dataset: str | None) -> Iterator[None]:
-    """A temporary PAM_HOME with the study's manifest, views and finished cells, while the block runs.
+    """A temporary PAM_HOME with the study's manifest, views, finished cells and failures, while the block runs.
 
     `dataset`: None for the one swept last. Raises `ResultsError` if the server has no such study or does not answer.
     """
@@ -69,9 +69,12 @@ def _fill(reader: Reader, name: str, dataset: str | None) -> None:
 
 
 def _cells(reader: Reader, experiment: str, asked: dict[str, Any]) -> None:
-    """Download the entries of the cells asked for that have finished, and note their runs."""
-    runs = reader.finished_cells(experiment)
+    """Download the entries of the cells asked for that have finished, and note their runs; why others have failed."""
+    runs, failed = (reader.cells(experiment, status) for status in ("FINISHED", "FAILED"))
     write_text(home.runs() / asked["study"] / f"{asked['dataset']}.json", json.dumps(runs, indent=1))
-    wanted = [(run, home.ledger() / cell) for cell, run in runs.items() if cell in {c["id"] for c in asked["cells"]}]
+    ids = {cell["id"] for cell in asked["cells"]}
     with ThreadPoolExecutor(THREADS) as pool:
+        wanted = [(run, home.ledger() / cell) for cell, run in runs.items() if cell in ids]
         list(pool.map(lambda pair: reader.download(*pair), wanted))
+        lost = [run for cell, run in failed.items() if cell in ids]
+        list(pool.map(lambda run: reader.download_failure(run, home.failures()), lost))

@@ -126,7 +126,9 @@ def fragment(sheet: Sheet, table: Table) -> str:
         "<tbody>",
         *rows,
         "</tbody></table>",
-        f"<figcaption>{phantom}<p>{html.escape(deviations_of(table))} {html.escape(sheet.caption)}</p>",
+        f"<figcaption>{phantom}<p>Protocol: {html.escape(sheet.protocol)}. Unit: the {html.escape(sheet.unit)}. "
+        f"{html.escape(deviations_of(table))}</p>",
+        f"<details><summary>What the numbers are</summary><p>{html.escape(sheet.caption)}</p></details>",
         *([f"<ul>{notes}</ul>"] if notes else []),
         "</figcaption></figure>",
     ]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pam.report.outcomes import outcomes
 from pam.report.results import Results
 from pam.report.sheet import Sheet
 from pam.study import RESULTS_VERSION
@@ -18,6 +19,9 @@ FIELDS = (
     "fold",
     "seed",
     "finished",
+    "state",
+    "epoch",
+    "reason",
     "git_commit",
     "data_hash",
     "device",
@@ -28,7 +32,7 @@ FIELDS = (
 
 def cells(results: Results, runs: Mapping[str, str]) -> list[dict[str, Any]]:
     """One record per cell asked for. runs: cell → its MLflow run, as far as there is one."""
-    found = []
+    found, became = [], outcomes(results)
     for cell in results.cells.sort_values(["label", "fold", "seed"]).to_dict("records"):
         known = {
             field: cell[field] if cell["finished"] else None for field in ("git_commit", "device", "train_seconds")
@@ -40,6 +44,7 @@ def cells(results: Results, runs: Mapping[str, str]) -> list[dict[str, Any]]:
                 "fold": int(cell["fold"]),
                 "seed": int(cell["seed"]),
                 "finished": bool(cell["finished"]),
+                **vars(became[cell["id"]]),
                 **known,
                 "data_hash": results.table.data_hash,
                 "mlflow_run": runs.get(cell["id"]),

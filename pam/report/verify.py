@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 from pam.data import store
 from pam.errors import DataError
+from pam.report.outcomes import stale
 from pam.report.publish import Report
 from pam.report.results import Results
 from pam.report.tables import gaps, sweep_command
-from pam.study import RESULTS_VERSION, Cell
 
 LISTED = 5  # cells named in one line
 
@@ -50,20 +49,13 @@ def _missing(found: Results) -> Iterator[str]:
 
 def _stale(found: Results) -> Iterator[str]:
     """Cells that this code, or the data as prepared now, would train anew; and entries of other data than declared."""
-    names = {field.name for field in fields(Cell)}
-    described = [Cell(**{name: cell[name] for name in names}) for cell in found.manifest["cells"]]
-    pairs = zip(described, found.manifest["cells"], strict=True)
-    older = [_named(cell) for cell, told in pairs if cell.id != told["id"]]
-    if older:
-        yield (
-            f"{_listed(older)}: stale, of another RESULTS_VERSION than {RESULTS_VERSION}; "
-            f"run: {sweep_command(found.manifest)}"
-        )
+    names = {cell["id"]: f"{cell['label']} fold {cell['fold']} seed {cell['seed']}" for cell in found.manifest["cells"]}
+    by_reason: dict[str, list[str]] = {}
+    for cell_id, reason in stale(found).items():
+        by_reason.setdefault(reason, []).append(names[cell_id])
+    for reason, cells in by_reason.items():
+        yield f"{_listed(cells)}: stale, {reason}; run: {sweep_command(found.manifest)}"
     declared = found.table.data_hash
-    other = found.cells[found.cells.finished & found.cells.entry_hash.notna() & (found.cells.entry_hash != declared)]
-    if len(other):
-        rows = [f"{cell.label} fold {cell.fold} seed {cell.seed}" for cell in other.itertuples()]
-        yield f"{_listed(rows)}: stale, data hash {other.entry_hash.iloc[0]} instead of {declared}"
     try:
         newest = store.find(found.table.dataset).hash
     except DataError:  # this machine holds no images, only results
@@ -91,10 +83,6 @@ def _commits(report: Report, found: Results, out: Path) -> Iterator[str]:
         if before is not None and before != cell.git_commit:
             name = f"{cell.label} fold {cell.fold} seed {cell.seed}"
             yield f"{name}: of git commit {cell.git_commit}, but the report says {before}"
-
-
-def _named(cell: Cell) -> str:
-    return f"{cell.label} fold {cell.fold} seed {cell.seed}"
 
 
 def _listed(names: list[str]) -> str:

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from pam.errors import ResultsError
 from pam.redact import redact
-from pam.track.runs import CELL, LEDGER, STUDY, every_run
+from pam.track.runs import CELL, FAILURE, LEDGER, STUDY, every_run
 
 
 class Reader:
@@ -41,18 +41,26 @@ class Reader:
             self._client.download_artifacts(runs[0].info.run_id, "", str(folder))
         return folder
 
-    def finished_cells(self, experiment: str) -> dict[str, str]:
-        """Cell → the run that holds it."""
+    def cells(self, experiment: str, status: str) -> dict[str, str]:
+        """Cell → the run that holds it, of the runs in this state: FINISHED or FAILED."""
         with self._told():
             runs = list(every_run(self._client, experiment))
         cells = {run.data.tags[CELL]: run for run in runs if CELL in run.data.tags}
-        return {cell: run.info.run_id for cell, run in sorted(cells.items()) if run.info.status == "FINISHED"}
+        return {cell: run.info.run_id for cell, run in sorted(cells.items()) if run.info.status == status}
 
     def download(self, run: str, folder: Path) -> None:
         """A cell's ledger entry, to be the folder."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as beside, self._told():
             Path(self._client.download_artifacts(run, LEDGER, beside)).rename(folder)
+
+    def download_failure(self, run: str, folder: Path) -> None:
+        """The record of why a cell has no result, into the folder; nothing for a run that has none."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as beside, self._told():
+            for artifact in self._client.list_artifacts(run, FAILURE):
+                path = Path(self._client.download_artifacts(run, artifact.path, beside))
+                path.replace(folder / path.name)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

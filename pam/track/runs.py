@@ -41,6 +41,7 @@ OUTCOME = "pam.outcome"  # finished, failed or diverged
 FAILED_TAGS = ("pam.reason", "pam.failed_in_epoch", "pam.failed_at")
 CELL, VARIANT, STUDY = "pam.cell", "pam.variant", "pam.report"  # the tags that runs are found by
 LEDGER = "ledger"  # the folder of a cell's entry among its run's artifacts
+FAILURE = "failure"  # the folder of a failure's record there
 
 
 class Runs:
@@ -252,6 +253,7 @@ class Runs:
             "mlflow.note.content": f"**{failure.summary}**\n\n"
             + "".join(f"    {line}\n" for line in failure.traceback.splitlines()),
         }
+        self._client.log_artifact(run_id, str(failures.path_of(cell_id)), FAILURE)
         self._client.log_batch(run_id, tags=_tags(told))
         self._end(CELL, cell_id, "FAILED")
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pam import failures
 from pam.report import publish, results
 from pam.study import Claim, Study, Variant
 
@@ -20,12 +21,12 @@ STUDY = Study(
     question="Is <fpa> better than the Unet?",
     dataset="brats2018",
     reference=Variant("unet"),
-    variants=(Variant("fpa"), Variant("aunet")),
+    variants=(Variant("fpa"), Variant("aunet"), Variant("rfna")),
     folds=2,
     seeds=1,
     claims=(Claim(id="C1", text="fpa beats unet", row="fpa", over=("unet",)),),
 )
-MISSING = ("aunet", 1, 0)
+MISSING, FAILED, DIVERGED, STALE = ("aunet", 1, 0), ("rfna", 0, 0), ("rfna", 1, 0), ("fpa", 1, 0)
 PROBE = """<script>
 window.addEventListener("load", () => {
 const table = document.querySelector("#paper table");
@@ -36,7 +37,11 @@ const visible = () => [...document.querySelectorAll("#tiles li:not([hidden])")];
 const tiles = () => visible().map((tile) => [tile.dataset.row, Number(tile.dataset.dice)]);
 const choose = (value) => { const row = document.getElementById("row"); row.value = value;
   row.dispatchEvent(new Event("change")); return tiles(); };
-const found = { up: press(), down: press(), sorted: table.tHead.rows[0].cells[column].getAttribute("aria-sort"),
+const lost = [...document.querySelectorAll("#missing ~ .wide tbody tr")];
+const links = [...document.querySelectorAll("a[href^='#']")].map((link) => link.getAttribute("href").slice(1));
+const found = { lost: lost.map((row) => [row.id, row.innerText.split("\t").map((text) => text.trim())]),
+  dangling: links.filter((link) => !document.getElementById(link)),
+  up: press(), down: press(), sorted: table.tHead.rows[0].cells[column].getAttribute("aria-sort"),
   reference: tiles(), second: choose("1"), all: choose(""),
   pictures: [...document.images].map((image) => image.complete && image.naturalWidth > 0),
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth };
@@ -51,8 +56,16 @@ told.id = "found"; told.textContent = JSON.stringify(found); document.body.appen
 
 @pytest.fixture
 def page(swept, tmp_path: Path) -> Path:
-    """The report of an unfinished study."""
-    report = publish.make(results.collect(swept(STUDY, without=[MISSING]), STUDY))
+    """The report of an unfinished study, in which cells failed, and one rests on other data."""
+    stale = {"data": {"hash": "fedcba9876543210"}}
+    manifest = swept(STUDY, without=[MISSING, FAILED, DIVERGED], provenance=lambda *who: stale if who == STALE else {})
+    for cell in manifest["cells"]:
+        who = (cell["label"], cell["fold"], cell["seed"])
+        if who == FAILED:
+            failures.write(failures.Failure(cell=cell, kind=failures.FAILED, epoch=3, message="RuntimeError: <no>"))
+        elif who == DIVERGED:
+            failures.write(failures.Failure(cell=cell, kind=failures.DIVERGED, epoch=2, message="the loss is NaN"))
+    report = publish.make(results.collect(manifest, STUDY))
     path = tmp_path / "report.html"
     path.write_bytes(report.files["report.html"])
     return path
@@ -87,12 +100,15 @@ def test_the_page_asks_for_nothing_and_escapes_what_it_is_told(page: Path) -> No
 
 def test_the_page_tells_what_is_missing_and_where_each_number_comes_from(page: Path, swept) -> None:
     text = page.read_text()
-    assert "1 cell missing." in text
-    assert "aunet, fold 1, seed 0" in text
+    assert "3 cells missing." in text
+    assert "Stale: 1 cell<" in text
+    assert "1 failed, 1 diverged, 1 missing, 1 stale of 8 cells" in text
+    assert "RuntimeError: &lt;no&gt;" in text
     assert "python -m pam.sweep browsed --dataset brats2018" in text
+    assert "--rerun failed" in text
     for part in ("Verdicts", "Tables", "Figures", "Cases", "Data and split", "Where each number comes from"):
         assert f">{part}</h2>" in text
-    assert text.count("<td>finished</td>") == 5
+    assert text.count("<td>finished</td>") == 4
     assert "0123456789abcdef" in text
 
 
@@ -103,6 +119,15 @@ def test_in_a_browser_tables_sort_cases_are_chosen_and_nothing_fails(page: Path,
     told, errors = browser(probed, "--dump-dom", size="390,800")  # a phone
     assert errors == []
     found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', told, re.DOTALL)[1])
+    told = [text[:1] + text[2:6] for _, text in found["lost"]]
+    assert told == [
+        ["failed", "0", "0", "3", "RuntimeError: <no>"],
+        ["diverged", "1", "0", "2", "the loss is NaN"],
+        ["missing", "1", "0", "–", "not trained yet"],
+        ["stale", "1", "0", "–", "data hash fedcba9876543210 instead of 0123456789abcdef"],
+    ]
+    assert [text[1] for _, text in found["lost"]] == ["rfna", "rfna", "aunet", "fpa"]
+    assert found["dangling"] == []  # each row and cell that a link names is there
     assert found["up"] == sorted(found["up"]) and len(set(found["up"])) == 3
     assert found["down"] == found["up"][::-1]
     assert found["sorted"] == "descending"
@@ -122,9 +147,11 @@ def test_an_error_on_a_page_would_be_seen(page: Path, browser) -> None:
     assert len(browser(broken, "--dump-dom")[1]) == 1
 
 
-def test_the_page_can_be_seen(page: Path, browser, tmp_path: Path) -> None:
-    picture = tmp_path / "report.png"
-    browser(page, f"--screenshot={picture}")
+@pytest.mark.parametrize(("width", "height"), [(1280, 1600), (390, 1600)])
+def test_the_page_can_be_seen(page: Path, browser, pytestconfig: pytest.Config, width: int, height: int) -> None:
+    kept = Path(pytestconfig.cache.mkdir("screenshots"))  # .pytest_cache/d/screenshots, to look at
+    picture = kept / f"report-{width}.png"
+    browser(page, f"--screenshot={picture}", size=f"{width},{height}")
     pixels = np.asarray(Image.open(picture).convert("L"))
-    assert pixels.shape == (1600, 1280)
+    assert pixels.shape == (height, width)
     assert 0.5 < (pixels > 200).mean() < 0.99  # paper with ink on it

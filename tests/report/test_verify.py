@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pam import home, ledger
+from pam import failures, home, ledger
 from pam.errors import PamError
+from pam.failures import Failure
 from pam.report.__main__ import main
 from pam.track import Mirror, tracking_uri
 
@@ -133,17 +134,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_mlflow_alone_gives_the_same_report_byte_for_byte(
     small: dict, capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    ledger.remove(small["cells"][3]["id"])  # an unfinished study, too
+    ledger.remove(small["cells"][3]["id"])  # an unfinished study, too, of which one cell diverged
+    ledger.remove(small["cells"][2]["id"])
+    failures.write(Failure(cell=small["cells"][2], kind=failures.DIVERGED, epoch=3, message="the loss is NaN"))
     uri = mirrored(small, monkeypatch, tmp_path)
     main(["small", "--out", "here"])
     moved = tmp_path / "elsewhere"
     shutil.move(home.home() / "ledger", moved)
     shutil.move(home.home() / "studies", moved)
     shutil.move(home.home() / "views", moved)
+    shutil.move(home.home() / "failures", moved)
     main(["small", "--out", "there", "--tracking-uri", uri])
     assert contents(Path("there")) == contents(Path("here"))
     runs = json.loads((Path("there") / "small" / "brats2018" / "provenance.json").read_text())["cells"]
     assert [cell["mlflow_run"] is None for cell in runs.values()] == [not cell["finished"] for cell in runs.values()]
+    assert [cell["epoch"] for cell in runs.values() if cell["state"] == "diverged"] == [3]
     assert not (home.home() / "ledger").exists()
 
 
