@@ -119,6 +119,7 @@ def fragment(sheet: Sheet, table: Table) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     phantom = f"<p><strong>{html.escape(PHANTOM)}</strong></p>" if table.phantom else ""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in sheet.notes)
+    what = f"Protocol: {sheet.protocol}. Unit: the {sheet.unit}. {deviations_of(table)}"
     lines = [
         f'<figure class="sheet" id="{sheet.name}">',
         f"<table><caption>{html.escape(f'{sheet.title}: {table.heading}')}</caption>",
@@ -126,8 +127,7 @@ def fragment(sheet: Sheet, table: Table) -> str:
         "<tbody>",
         *rows,
         "</tbody></table>",
-        f"<figcaption>{phantom}<p>Protocol: {html.escape(sheet.protocol)}. Unit: the {html.escape(sheet.unit)}. "
-        f"{html.escape(deviations_of(table))}</p>",
+        f"<figcaption>{phantom}<p>{html.escape(what)}</p>",
         f"<details><summary>What the numbers are</summary><p>{html.escape(sheet.caption)}</p></details>",
         *([f"<ul>{notes}</ul>"] if notes else []),
         "</figcaption></figure>",
