@@ -110,6 +110,23 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     return z, y, x
 
 
+def memory(path: Path) -> tuple[int, int]:
+    """Bytes that the file's voxels take once they are read, and those that reading takes besides; from the header.
+
+    Voxels that the header scales become float64. Raises `DataError` as `read` does.
+    """
+    image = _open(path)
+    proxy = image.dataobj
+    assert isinstance(proxy, ArrayProxy), "the image was read from a file"
+    count = math.prod(image.shape)
+    stored = count * proxy.dtype.itemsize
+    packed = path.stat().st_size if path.suffix == ".gz" else 0
+    if (proxy.slope, proxy.inter) == (1, 0):
+        return stored, packed + (count if proxy.dtype.kind == "f" else 0)  # a flag each: is it finite?
+    scaled = count * np.dtype(np.float64).itemsize
+    return scaled, packed + stored + (scaled if proxy.slope != 1 and proxy.inter != 0 else 0)
+
+
 def restore(volume: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
     """A volume (d h w) as an image with exactly the source's affine, shape and orientation, float32 or uint8.
 

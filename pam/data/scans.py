@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,19 @@ def read_parts(dataset: Dataset, case: Case, report: Report) -> Parts:
 def read_shape(dataset: Dataset, case: Case) -> tuple[int, int, int]:
     """A case's shape (d h w), from the headers alone."""
     return READERS[dataset.reader][1](dataset, case)
+
+
+def memory(dataset: Dataset, case: Case) -> int:
+    """Bytes that it takes to read a case at most, from the headers alone.
+
+    Files of other kinds than NIfTI hold 8 bits per value: as many bytes as values, twice while they are put together.
+    """
+    voxels = math.prod(read_shape(dataset, case))
+    if not dataset.reader.startswith("nifti"):
+        return 2 * voxels * (len(dataset.modalities) + 1)
+    files = [nifti.memory(path) for path in case.files]
+    resampled = sum(name in dataset.resampled for name in dataset.modalities)
+    return sum(held for held, _ in files) + max(more for _, more in files) + voxels + 4 * voxels * resampled
 
 
 def _refuse(path: Path, message: str) -> NoReturn:

@@ -27,6 +27,7 @@ class Place:
     source_hash: str
     shape: tuple[int, int, int]  # d H W of the source
     first: int  # row of its first slice
+    memory: int  # bytes that it takes to read it, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +45,18 @@ class Plan:
         """n c h w of the images."""
         return sum(place.shape[0] for place in self.places), len(self.dataset.modalities), *self.size
 
+    @property
+    def largest(self) -> Place:
+        """The case that takes the most memory."""
+        return max(self.places, key=lambda place: place.memory)
+
 
 def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], workers: int, progress: Count) -> Plan:
     """Hash the cases' files and read their shapes. Raises `DataError` for the first bad case."""
     looked = each_in_threads(partial(_look, dataset), cases, workers, progress)
     places, first = [], 0
-    for case, (source_hash, shape) in zip(cases, looked, strict=True):
-        places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first))
+    for case, (source_hash, shape, memory) in zip(cases, looked, strict=True):
+        places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first, memory=memory))
         first += shape[0]
     wanted = dataset.size or [max(place.shape[axis] for place in places) for axis in (1, 2)]
     height, width = (-(-length // SIZE_MULTIPLE) * SIZE_MULTIPLE for length in wanted)
@@ -67,14 +73,14 @@ def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], wo
     )
 
 
-def _look(dataset: Dataset, case: Case) -> tuple[str, tuple[int, int, int]]:
-    """Content hash of the case's files, and its shape."""
+def _look(dataset: Dataset, case: Case) -> tuple[str, tuple[int, int, int], int]:
+    """Content hash of the case's files, its shape, and the memory that it takes to read it."""
     shape = scans.read_shape(dataset, case)
     digest = hashlib.sha256()
     for path in case.files:
         digest.update(_file_hash(path))
     digest.update(json.dumps(case.numbers).encode())
-    return digest.hexdigest(), shape
+    return digest.hexdigest(), shape, scans.memory(dataset, case)
 
 
 def _file_hash(path: Path) -> bytes:
