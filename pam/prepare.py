@@ -113,7 +113,9 @@ def _check(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed
 
 
 def _rich_table(table: pd.DataFrame) -> Table:
-    shown = Table("severity", "case", "file", "problem", box=SIMPLE)
+    shown = Table(box=SIMPLE)
+    for name in ("severity", "case", "file", "problem"):
+        shown.add_column(name, overflow="fold")  # a name cut short would not tell which file it is
     for severity, case, path, problem in table[["severity", "case", "path", "problem"]].astype(str).to_numpy():
         shown.add_row(*map(escape, (severity, case, Path(path).name, problem)))
     return shown
