@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from pam import track
+from pam import failures, track
 from pam.cells import describe
 from pam.data.splits import from_nnunet
 from pam.datasets.layout import inside
-from pam.errors import DataError
+from pam.errors import DataError, ResultsError
 from pam.study import Cell
+from pam.sweep import preflight
+from pam.sweep.disk import Budget
+from pam.sweep.events import Events
+from pam.sweep.gauges import Gauges
+from pam.sweep.progress import SweepProgress
+from pam.track.reader import Reader
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "pam").rglob("*.py"))
@@ -94,3 +100,38 @@ def test_a_password_in_the_tracking_uri_is_shown_nowhere(monkeypatch, caplog, ca
     assert "127.0.0.1:9" in mirror.behind
     for shown in (mirror.behind, caplog.text, *capsys.readouterr()):
         assert SECRET not in shown
+
+
+def test_preflight_and_reader_name_a_servers_address_without_its_password(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    uri = f"http://me:{SECRET}@127.0.0.1:9"
+    (line,) = preflight._mlflow(uri)
+    with pytest.raises(ResultsError) as raised:
+        Reader(uri).experiments("small")
+    for shown in (line, str(raised.value)):
+        assert "http://me:***@127.0.0.1:9" in shown
+        assert SECRET not in shown
+
+
+def test_a_failed_cells_record_keeps_no_password(pam_home, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pam_home}/mlflow.db")
+    cell = Cell(label="unet", network="unet", options={}, recipe={}, fold=0, seed=0, data_hash="d", split_hash="s")
+    said = {"study": "s", "question": "?", "dataset": "phantom", "title": "t", "phantom": True, "demo": False}
+    asked = said | {"settings": {}, "folds": 2, "seeds": 1, "data_hash": "d", "cells": [describe(cell)]}
+    mirror = track.Mirror(asked)
+    with SweepProgress({cell.id: cell}) as progress:
+        events = Events(
+            {cell.id: cell},
+            progress,
+            mirror,
+            provenance={},
+            allowed=1,
+            budget=Budget(None, [], running_mb=0),
+            gauges=Gauges("s", "phantom"),
+        )
+        events.on_failed(cell.id, RuntimeError(f"no answer\npostgresql://me:{SECRET}@db is away"))
+    mirror.close()
+    record = failures.path_of(cell.id).read_text()
+    assert "postgresql://me:***@db is away" in record
+    written = [path for path in pam_home.rglob("*") if path.is_file()]
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
