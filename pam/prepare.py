@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pam import cli, data_report, files
+from pam import cli, data_report, files, memory
 from pam.data import store as stores
 from pam.data.check import check
 from pam.data.prepare import Progress as Progressed
@@ -190,8 +190,8 @@ def _summary(store: Store, seconds: float) -> str:
 
 def _peak_memory_mb() -> float:
     """Of the largest process: this one or a worker."""
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return max(memory.peak_mb(), workers)  # its own usage would count that of whoever started it, before it began
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def read(path: Path) -> torch.nn.Module:
     return network.eval()
 
 
-def test_the_export_is_complete_registered_once_and_loads_from_the_registry(home, tmp_path, capsys):
+def test_the_export_is_complete_registered_once_and_loads_from_the_registry(home, tmp_path, capsys, monkeypatch):
     assert run("-o", tmp_path / "out", "--register") == 0
     cells = sorted(cell["id"] for cell in manifest.read("small")["cells"])
     expected = {"README.md", "model.json", "ensemble.onnx", *(f"{cell}.safetensors" for cell in cells)}
@@ -95,13 +95,10 @@ def test_the_export_is_complete_registered_once_and_loads_from_the_registry(home
     assert "PHANTOM" in version.description
     assert client.get_model_version_by_alias("small-phantom", "best").version == version.version
     assert "pam.variant" in client.get_run(version.run_id).data.tags
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
+    with monkeypatch.context() as patch:  # not mlflow's own setter: it also sets the variable, for good
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
         loaded = mlflow.pyfunc.load_model("models:/small-phantom@best")
-        assert np.abs(loaded.predict(images)["probability"] - mean).max() < 1e-4
-    finally:
-        mlflow.set_tracking_uri(before)
+    assert np.abs(loaded.predict(images)["probability"] - mean).max() < 1e-4
 
 
 def test_weights_alone_need_nothing_of_onnx(tmp_path, monkeypatch):

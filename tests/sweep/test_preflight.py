@@ -92,9 +92,7 @@ def test_a_node_with_storage_of_its_own_and_one_that_does_not_answer_are_named(s
                 time.sleep(0.2)
             found = problems(plan(STUDY, store), store, Resources(), sqlite(pam_home))
             assert len(found) == 2
-            assert re.match(
-                rf"node .*: {pam_home} is not the folder that it is here; set PAM_HOME to storage", found[0]
-            )
+            assert re.match(rf"node .*: {pam_home} is not what it is here; set PAM_HOME to storage", found[0])
             assert re.match(rf"node .*: {store.path}: no slice store .*prepare the data set again", found[1])
 
             (raylet,) = [p for p in psutil.Process(node.pid).children(recursive=True) if "raylet" in p.name()]
