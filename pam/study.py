@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 # Part of every cell id. Raise it, with a CHANGELOG entry, by any change of code that alters results.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 # What a slip in a study file raises; any other exception keeps its traceback.
 SLIPS = (ImportError, NameError, AttributeError, TypeError, ValueError, LookupError)

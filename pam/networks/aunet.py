@@ -23,7 +23,7 @@ class AdditiveAttention(Attention):
         self.norm = InstanceNorm(1)
 
     def forward(self, skip: Tensor, deeper: Tensor) -> Tensor:
-        both = functional.relu(self.norm_query(self.query(deeper)) + self.norm_key(self.key(skip)), inplace=True)
+        both = functional.relu(self.norm_query(self.query(deeper)) + self.norm_key(self.key(skip)))
         weights: Tensor = self.norm(self.reduce(both))
         return weights.sigmoid()
 

@@ -41,8 +41,8 @@ class ConvBlock(nn.Module):
         self.norm2 = InstanceNorm(out_channels, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.norm1(self.conv1(x)), inplace=True)
-        return functional.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(self.norm2(self.conv2(x)))
 
 
 class Followed(nn.Module):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.autograd import Function
+
+Dims = tuple[int | None, ...]  # of each argument: which dimension is that of the networks
 
 
 class StridedPointwise(nn.Conv2d):
@@ -25,55 +30,146 @@ class StridedPointwise(nn.Conv2d):
 class DilatedDepthwise(nn.Conv2d):
     """Depth-wise 3×3 convolution without bias that keeps the size: b c h w → b c h w.
 
-    The same function as `nn.Conv2d`, which it is on other devices. On the CPU it uses undilated kernels only: for
-    channels-last bfloat16 maps, torch 2.13 returns a wrong weight gradient of the dilated one (off by as much as its
-    own size on maps of 40×40 and above), and takes three to five times as long. `tests/networks/test_convolution.py`
-    holds both forms against a float64 convolution. An exported graph must fit maps of every size and has no gradients:
-    it gets the dilated kernel.
+    The same function as `nn.Conv2d`, which it is on other devices, to a compiler and in an export. On the CPU it sums
+    shifted maps, in float32 also for bfloat16 maps, for which torch 2.13's dilated kernel returns a wrong weight
+    gradient in the channels-last format (off by as much as its own size on maps of 40×40 and above) and takes two to
+    seven times as long. `tests/networks/test_convolution.py` holds it against a float64 convolution.
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class names it so)
-        if input.device.type != "cpu" or torch.compiler.is_exporting():
+        if input.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(input)
-        dilation = self.dilation[0]
-        # Phases of less than three positions meet a kernel of oneDNN that is slower than nine multiplications.
-        if max(input.shape[-2:]) <= 2 * dilation:
-            return by_taps(input, self.weight, dilation)
-        return by_phases(input, self.weight, dilation)
+        return shifted_sums(input, self.weight[:, 0], self.dilation[0])
 
 
-def by_phases(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """Every dilation-th row and column is an image of its own, on which the convolution is not dilated.
-
-    x: b c h w; weight: c 1 3 3. Exact: rows and columns added to reach a multiple are zero, as is the padding.
-    """
-    b, c, height, width = x.shape
-    x = functional.pad(x, (0, -width % dilation, 0, -height % dilation))
-    rows, columns = x.shape[-2] // dilation, x.shape[-1] // dilation
-    phases = x.permute(0, 2, 3, 1).reshape(b, rows, dilation, columns, dilation, c).permute(0, 2, 4, 1, 3, 5)
-    phases = phases.reshape(b * dilation**2, rows, columns, c).permute(0, 3, 1, 2)
-    phases = functional.conv2d(phases, weight, padding=1, groups=c)
-    x = phases.permute(0, 2, 3, 1).reshape(b, dilation, dilation, rows, columns, c).permute(0, 3, 1, 4, 2, 5)
-    x = x.reshape(b, rows * dilation, columns * dilation, c)[:, :height, :width]
-    return x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-
-
-def by_taps(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """Sum over the nine weights, each on the part of the map that it moves to another part of it.
-
-    x: b c h w; weight: c 1 3 3.
-    """
-    height, width = x.shape[-2:]
-    taps = weight.to(x.dtype)[:, 0, :, :, None, None]  # c 3 3 1 1; autocast leaves multiplications alone
-    y = x * taps[:, 1, 1]
-    for row in (-1, 0, 1):
-        for column in (-1, 0, 1):
-            down, right = row * dilation, column * dilation
-            if (down, right) != (0, 0) and abs(down) < height and abs(right) < width:
-                part = x[..., max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
-                around = (max(-right, 0), max(right, 0), max(-down, 0), max(down, 0))
-                y = y + functional.pad(part * taps[:, row + 1, column + 1], around)
+def shifted_sums(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """y[i, j] = Σ weight[a, b] x[i + (a − 1) dilation, j + (b − 1) dilation], 0 outside. b c h w; weight c 3 3."""
+    y: Tensor = _Sums.apply(x, weight, dilation)  # type: ignore[no-untyped-call]
     return y
+
+
+def shifted_products(x: Tensor, upstream: Tensor, dilation: int) -> Tensor:
+    """The weights' gradients, c 3 3: the sums of upstream[i, j] x[i + (a − 1) dilation, j + (b − 1) dilation]."""
+    gradients: Tensor = _Products.apply(x, upstream, dilation)  # type: ignore[no-untyped-call]
+    return gradients
+
+
+class _OfChannels(Function):
+    """A function of two tensors that treats each channel alone, so that several networks' are as those of one."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:  # noqa: ARG004
+        *tensors, ctx.dilation = inputs
+        ctx.save_for_backward(*tensors)
+
+
+class _Sums(_OfChannels):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+        y = torch.empty_like(x, memory_format=torch.contiguous_format)
+        taps = _taps(x, dilation)
+        weight = weight.to(_precise(x))
+        for channels in _blocks(x):
+            (flat, rows), (total, summed) = _room(x[0, channels], dilation), _room(x[0, channels], dilation)
+            for image, place in zip(x[:, channels], y[:, channels], strict=True):
+                rows.copy_(image)
+                torch.mul(flat, weight[channels, 1, 1, None], out=total)
+                for a, b, here, there in taps:
+                    if (a, b) != (1, 1):
+                        total[:, here].addcmul_(flat[:, there], weight[channels, a, b, None])
+                place.copy_(summed)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, _ = ctx.needs_input_grad
+        return (
+            shifted_sums(upstream, weight.flip(1, 2), ctx.dilation) if of_x else None,
+            shifted_products(x, upstream, ctx.dilation).to(weight.dtype) if of_weight else None,
+            None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, dims: Dims, x: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, int]:
+        x, weight = (_networks_first(info, dim, tensor) for dim, tensor in zip(dims, (x, weight), strict=False))
+        y = shifted_sums(_as_channels(x), weight.flatten(0, 1), dilation)
+        return y.unflatten(1, (info.batch_size, -1)), 1
+
+
+class _Products(_OfChannels):
+    @staticmethod
+    def forward(x: Tensor, upstream: Tensor, dilation: int) -> Tensor:
+        gradients = x.new_zeros((x.shape[1], 3, 3), dtype=_precise(x))
+        taps = _taps(x, dilation)
+        for channels in _blocks(x):
+            (flat, rows), (other, others) = _room(x[0, channels], dilation), _room(x[0, channels], dilation)
+            products = torch.empty_like(flat)
+            for image, above in zip(x[:, channels], upstream[:, channels], strict=True):
+                rows.copy_(image)
+                others.copy_(above)
+                for a, b, here, there in taps:
+                    torch.mul(flat[:, there], other[:, here], out=products[:, here])
+                    gradients[channels, a, b] += products[:, here].sum(1)
+        return gradients
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, above = ctx.saved_tensors
+        return shifted_sums(above, upstream.flip(1, 2), ctx.dilation), shifted_sums(x, upstream, ctx.dilation), None
+
+    @staticmethod
+    def vmap(info: Any, dims: Dims, x: Tensor, upstream: Tensor, dilation: int) -> tuple[Tensor, int]:
+        x, upstream = (_networks_first(info, dim, tensor) for dim, tensor in zip(dims, (x, upstream), strict=False))
+        gradients = shifted_products(_as_channels(x), _as_channels(upstream), dilation)
+        return gradients.unflatten(0, (info.batch_size, -1)), 0
+
+
+def _networks_first(info: Any, dim: int | None, tensor: Tensor) -> Tensor:
+    """m …, whether each of m networks has a tensor of its own or all share one."""
+    return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _as_channels(maps: Tensor) -> Tensor:
+    """m b c h w → b m·c h w."""
+    return maps.transpose(0, 1).flatten(1, 2)
+
+
+BLOCK = 200_000  # positions of some channels of one image that are worked on at once: they stay in a core's cache
+
+
+def _blocks(x: Tensor) -> Iterator[slice]:
+    size = max(1, BLOCK // (x.shape[2] * x.shape[3]))
+    return (slice(start, start + size) for start in range(0, x.shape[1], size))
+
+
+def _room(image: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
+    """Room for c h w: rows one after another, each followed by zeros, so that a shift to the side meets no other row.
+
+    Returned twice: flat, as c h·(w + dilation), and the part that is the map's, as c h w.
+    """
+    channels, height, width = image.shape
+    room = image.new_zeros((channels, height, width + dilation), dtype=_precise(image))
+    return room.flatten(1), room[..., :width]
+
+
+def _taps(x: Tensor, dilation: int) -> list[tuple[int, int, slice, slice]]:
+    """Row and column of each weight that meets the map, and the positions of the flat map that it adds from and to."""
+    height, width = x.shape[-2:]
+    length = height * (width + dilation)
+    taps = []
+    for a in range(3):
+        for b in range(3):
+            shift = (a - 1) * dilation * (width + dilation) + (b - 1) * dilation
+            if abs(a - 1) * dilation < height and abs(b - 1) * dilation < width:
+                here = slice(max(0, -shift), min(length, length - shift))
+                taps.append((a, b, here, slice(here.start + shift, here.stop + shift)))
+    return taps
+
+
+def _precise(x: Tensor) -> torch.dtype:
+    """In which products are summed: at least float32."""
+    return torch.promote_types(x.dtype, torch.float32)

@@ -35,7 +35,7 @@ class ChannelExcitation(Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean(dim=(2, 3), keepdim=True)
-        weights: Tensor = self.excite(functional.relu(self.squeeze(pooled), inplace=True))
+        weights: Tensor = self.excite(functional.relu(self.squeeze(pooled)))
         return weights.sigmoid()
 
 

@@ -26,7 +26,7 @@ class DilatedAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         x = self.expand(x)
         for _ in range(2):  # section 3.3: repeated twice via parameter sharing
-            x = functional.relu(self.norm(self.dilated(x)), inplace=True)
+            x = functional.relu(self.norm(self.dilated(x)))
         weights: Tensor = self.reduce(x)
         return weights.sigmoid()
 

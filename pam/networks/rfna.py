@@ -32,7 +32,7 @@ class DownsampledAttention(Attention):
         x = self.expand(features)
         for step, norm in enumerate(self.norms):
             down = self.down[0 if self.shared_kernel else step]
-            x = functional.relu(norm(down(x)), inplace=True)
+            x = functional.relu(norm(down(x)))
         # Eq. 2 reduces after up-sampling. Both are linear, one over channels and one over positions, so their order
         # changes nothing but the cost: reduced first, ratio² × expansion fewer values are up-sampled and kept.
         x = upsample(self.reduce(x), (features.shape[-2], features.shape[-1]))
