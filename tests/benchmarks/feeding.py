@@ -15,12 +15,10 @@ A plain file in the page cache is read at the speed of memory, as the store is: 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from glob import glob
 from itertools import islice
 from pathlib import Path
@@ -28,6 +26,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from measured import Row, faster, finish, options
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -37,6 +36,7 @@ from pam.datasets.phantom import make_patient
 BATCH, CHANNELS, SIDE = 50, 4, 160
 LISTED = 10_000  # slices in a folder: about what 210 cases give
 DEPTH = 24  # slices of a phantom patient
+TARGET = 20.0  # times the Dataset's speed
 Read = Callable[[Path], tuple[np.ndarray, np.ndarray]]
 
 
@@ -111,26 +111,27 @@ def slices(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(images)[:count], np.concatenate(masks)[:count]
 
 
-def seconds_per_batch(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> tuple[float, float]:
-    """Of the clock and of the processor. The first batch, which opens things, does not count."""
+def seconds_per_batch(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> float:
+    """The first batch, which opens things, does not count."""
     iterator = iter(batches)
     next(iterator)
-    clock, processor = time.perf_counter(), time.process_time()
-    done = 0
+    start, done = time.perf_counter(), 0
     for image, mask in islice(iterator, count):
         assert image.shape[1:] == (CHANNELS, SIDE, SIDE) and mask.shape[1] == 1 and image.dtype == torch.float32
         done += 1
-    return (time.perf_counter() - clock) / done, (time.process_time() - processor) / done
+    return (time.perf_counter() - start) / done
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option, default in (("slices", 600), ("pairs", 7), ("threads", 1)):
-        parser.add_argument(f"--{option}", type=int, default=default)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, {arguments.threads} thread(s), ", end="")
-    print(f"{os.cpu_count()} cores, {platform.machine()}; {arguments.slices} slices, float32 {CHANNELS}×{SIDE}×{SIDE}")
+# What a slice's files are: how they are written and read, batches to time, and the target where there is one.
+KINDS: dict[str, tuple[Callable[[Path, np.ndarray, np.ndarray], None], Read, int, float | None]] = {
+    "a .nii.gz per modality": (write_nifti, read_nifti, 2, TARGET),
+    "a compressed .npz": (write_compressed, read_compressed, 3, TARGET),
+    "a .npy in folders listed for each slice": (write_listed, read_listed, 3, TARGET),
+    "a plain float32 .npy": (write_plain, read_plain, 10, None),
+}
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         images, masks = slices(arguments.slices)
         np.save(f"{folder}/images.npy", images)
@@ -145,25 +146,24 @@ def main() -> None:
             device=torch.device("cpu"),
         )
         seconds_per_batch(store, len(store))
-        kinds: dict[str, tuple[Callable[[Path, np.ndarray, np.ndarray], None], Read, int]] = {
-            ".nii.gz per modality": (write_nifti, read_nifti, 2),
-            ".npz, compressed": (write_compressed, read_compressed, 3),
-            ".npy, plain float32": (write_plain, read_plain, 10),
-            ".npy, folders listed": (write_listed, read_listed, 3),
-        }
-        for name, (write, read, count) in kinds.items():
+        for name, (write, read, count, least) in KINDS.items():
             paths = [Path(folder) / f"slice_{number:05}" for number in range(len(masks))]
             for path, image, mask in zip(paths, images.astype(np.float32), masks, strict=True):
                 write(path, image, mask)
             files = DataLoader(Files(paths, read), batch_size=BATCH, shuffle=True)
-            pairs = [
-                (seconds_per_batch(files, count), seconds_per_batch(store, len(store))) for _ in range(arguments.pairs)
-            ]
-            for kind, which in (("clock", 0), ("processor", 1)):
-                plain, ours = (1000 * statistics.median(pair[way][which] for pair in pairs) for way in (0, 1))
-                ratio = statistics.median(pair[0][which] / pair[1][which] for pair in pairs)
-                print(f"{name:<21} {kind:<10} {plain:8.1f} ms a batch, store {ours:6.1f} ms: {ratio:6.1f} ×")
+            yield faster(
+                f"feeding a batch of {BATCH} slices of {CHANNELS}×{SIDE}×{SIDE}",
+                [
+                    (seconds_per_batch(files, count), seconds_per_batch(store, len(store)))
+                    for _ in range(arguments.pairs)
+                ],
+                least=least,
+                against=f"Dataset that opens {name}",
+                note="" if least else "both at the speed of memory: there is no factor of 20 to be had",
+            )
 
 
 if __name__ == "__main__":
-    main()
+    arguments = options(__doc__, slices=600, pairs=7, threads=1).parse_args()
+    torch.set_num_threads(arguments.threads)
+    sys.exit(finish(__file__, measure(arguments), arguments))

@@ -1,14 +1,15 @@
 """What the service bears: cells that log at once, a study of thousands of cells, jobs submitted in a row.
 
-    python tests/benchmarks/load.py logging [--cells 8] [--epochs 500]      # on SQLite; on PostgreSQL:
+    python tests/benchmarks/load.py logging [--loggers 8] [--epochs 500]      # on SQLite; on PostgreSQL:
     tests/cluster/with_postgres.sh python tests/benchmarks/load.py logging
     python tests/benchmarks/load.py study [--cells 2000] [--mirrored 200]
     python tests/benchmarks/load.py jobs [--jobs 50]
+    python tests/benchmarks/load.py                       # all three
 
 `logging`: a mirror (`pam.track.Mirror`) per cell, each in a process of its own as sweeps have them, all against the
-service's MLflow server; exits 1 unless every epoch is there once. `study`: a finished study is synthesised and
+service's MLflow server; fails unless every epoch is there once. `study`: a finished study is synthesised and
 `pam.status` asked for it; the first `mirrored` cells are written to MLflow, which then is asked for all of its runs.
-`jobs`: jobs submitted to the service by a client that does not wait for them; exits 1 unless all succeed.
+`jobs`: jobs submitted to the service by a client that does not wait for them; fails unless all succeed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from measured import Row, finish, options
 from report_scale import FOLDS, SEEDS, STUDY, synthesise
 
 from pam import home, manifest, study
@@ -85,40 +87,48 @@ def log(number: int, epochs: int) -> float:
     return time.perf_counter() - start
 
 
-def logging(cells: int, epochs: int) -> int:
+def logging(arguments: argparse.Namespace) -> Iterator[Row]:
     from mlflow.tracking import MlflowClient
 
+    cells, epochs = arguments.loggers, arguments.epochs
     with service() as address:
         os.environ["MLFLOW_TRACKING_URI"] = address
         with ProcessPoolExecutor(cells, get_context("spawn")) as pool:
-            seconds = list(pool.map(partial(log, epochs=epochs), range(cells)))
+            seconds = max(pool.map(partial(log, epochs=epochs), range(cells)))
+        del os.environ["MLFLOW_TRACKING_URI"]
         client = MlflowClient(address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = [run for run in client.search_runs(experiments) if "pam.cell" in run.data.tags]
         steps = [sorted(m.step for m in client.get_metric_history(run.info.run_id, "loss")) for run in runs]
     whole = sum(found == list(range(1, epochs + 1)) for found in steps)
+    if whole != cells:
+        sys.exit(f"of {cells} cells {whole} have every epoch once")
     database = os.environ.get("MLFLOW_BACKEND_STORE_URI", "sqlite").partition(":")[0]
-    rate = cells * epochs * 3 / max(seconds)
-    print(
-        f"{database}: {cells} cells of {epochs} epochs in {max(seconds):.1f} s, {rate:.0f} metrics/s; {whole} are whole"
-    )
-    return 0 if whole == cells else 1
+    what = f"load: {cells} cells × {epochs} epochs logged to MLflow at once, {database}"
+    rate = cells * epochs * 3 / seconds
+    yield Row(what=what, unit="s", values=(seconds,), note=f"{rate:.0f} metrics/s; every epoch was there once")
 
 
-def large(cells: int, mirrored: int) -> int:
+def large(arguments: argparse.Namespace) -> Iterator[Row]:
     from mlflow.tracking import MlflowClient
+
+    def took(what: str, seconds: float) -> Row:
+        return Row(what=f"load: {what}", unit="s", values=(seconds,))
 
     with tempfile.TemporaryDirectory(prefix="pam-load-") as folder:
         os.environ["PAM_HOME"] = folder
-        told = asked(Path(folder), cells)
-        count = len(told["cells"])
-        print(f"pam.status          {count} cells: {pam('pam.status'):.2f} s")
-        print(f"pam.status STUDY    {count} cells: {pam('pam.status', 'large'):.2f} s")
-        print(f"pam.status CELL     {count} cells: {pam('pam.status', told['cells'][-1]['id']):.2f} s")
+        told = asked(Path(folder), arguments.cells)
+        study_of = f"a study of {len(told['cells']):,} finished cells"
+        for words in ([], ["large"], [told["cells"][-1]["id"]]):
+            name = " ".join(["pam.status", *(["STUDY"] if words == ["large"] else ["CELL"] if words else [])])
+            yield took(f"{name}, {study_of}", pam("pam.status", *words))
         (path,) = home.studies().glob("*/*.json")
-        path.write_text(json.dumps(told | {"cells": told["cells"][:mirrored]}))
-        print(f"pam.track sync      {mirrored} cells: {pam('pam.track', 'sync') / mirrored:.3f} s each", flush=True)
-        print(f"pam.track sync      {mirrored} cells, nothing new: {pam('pam.track', 'sync'):.2f} s")
+        path.write_text(json.dumps(told | {"cells": told["cells"][: arguments.mirrored]}))
+        cells = f"{arguments.mirrored} finished cells"
+        yield took(
+            f"pam.track sync of {cells} into an empty MLflow, a cell", pam("pam.track", "sync") / arguments.mirrored
+        )
+        yield took(f"pam.track sync of {cells}, nothing new", pam("pam.track", "sync"))
         client = MlflowClient(f"sqlite:///{home.mlflow() / 'mlflow.db'}")
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         start = time.perf_counter()
@@ -126,13 +136,13 @@ def large(cells: int, mirrored: int) -> int:
         while token is not None:
             page = client.search_runs(experiments, max_results=1000, page_token=token or None)
             found, token = found + len(page), page.token
-        print(f"MLflow, all runs    {found} runs: {time.perf_counter() - start:.2f} s")
-    return 0
+        yield took(f"MLflow asked for all {found:,} runs of a study", time.perf_counter() - start)
 
 
-def jobs(count: int) -> int:
+def jobs(arguments: argparse.Namespace) -> Iterator[Row]:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
+    count = arguments.jobs
     os.environ["RAY_AUTH_MODE"] = "disabled"
     with service():
         client = JobSubmissionClient(f"http://127.0.0.1:{DASHBOARD}")
@@ -146,23 +156,24 @@ def jobs(count: int) -> int:
             ended |= {job: state for job, state in states.items() if state.is_terminal()}
         seconds = time.perf_counter() - start
     good = sum(state is JobStatus.SUCCEEDED for state in ended.values())
-    print(f"{count} jobs submitted in {taken:.1f} s; {good} had succeeded after {seconds:.1f} s")
-    return 0 if good == count else 1
+    if good != count:
+        sys.exit(f"of {count} jobs {good} succeeded")
+    what = f"load: {count} jobs submitted in a row, until all have succeeded"
+    yield Row(what=what, unit="s", values=(seconds,), note=f"submitted in {taken:.1f} s")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    by_kind = {"logging": {"cells": 8, "epochs": 500}, "study": {"cells": 2000, "mirrored": 200}, "jobs": {"jobs": 50}}
-    for kind, options in by_kind.items():
-        made = kinds.add_parser(kind)
-        for name, default in options.items():
-            made.add_argument(f"--{name}", type=int, default=default)
-    arguments = parser.parse_args()
-    if arguments.kind == "logging":
-        return logging(arguments.cells, arguments.epochs)
-    return large(arguments.cells, arguments.mirrored) if arguments.kind == "study" else jobs(arguments.jobs)
+KINDS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {"logging": logging, "study": large, "jobs": jobs}
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
+    for kind in arguments.kinds or KINDS:
+        yield from KINDS[kind](arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = options(__doc__, loggers=8, epochs=500, cells=2000, mirrored=200, jobs=50)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of: {', '.join(KINDS)}; all without")
+    arguments = parser.parse_args()
+    if unknown := [kind for kind in arguments.kinds if kind not in KINDS]:
+        parser.error(f"no kind {unknown[0]!r}; there are: {', '.join(KINDS)}")
+    sys.exit(finish(__file__, measure(arguments), arguments))

@@ -1,6 +1,6 @@
 """Start-up on a prepared store, and memory while it is read, for stores of several sizes.
 
-    python tests/benchmarks/opening.py [--slices 2000 20000] [--repeats 5]
+    python tests/benchmarks/opening.py [--slices 2000,20000] [--repeats 5]
 
 Prepares phantom stores of 4×160×160 (20,000 slices take 4.6 GB of disk for the time of the run). Each measurement is
 a process of its own: it opens the store by its data set's name, draws folds, chooses the training slices of one fold
@@ -13,17 +13,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
+from measured import Row, finish, options, short
+
+SECONDS, GROWTH = 1.0, 1.1  # to the first batch; memory held with the largest store, of that with the smallest
 DEPTH, PLANE, BATCH = 155, 32, 50  # a patient's slices; planes are padded to the store's 160×160
 
 
@@ -38,7 +41,7 @@ def make(slices: int, home: Path) -> None:
         prepare(replace(DATASETS.build("brats2018"), size=(160, 160)), Path(source))
 
 
-def measure(batches: int) -> dict[str, float]:
+def opened(batches: int) -> dict[str, float]:
     """Of this process."""
     start = time.perf_counter()
     import torch
@@ -63,34 +66,42 @@ def measure(batches: int) -> dict[str, float]:
     return {"slices": len(store.images), "import": imported - start, "open": ready - imported, **memory}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--slices", type=int, nargs="+", default=[2000, 20000])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--measure", type=int, metavar="BATCHES", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure)))
-        return
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-    batches = min(arguments.slices) // BATCH
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
+    sizes = [int(text) for text in arguments.slices.split(",")]
+    batches = min(sizes) // BATCH
+    held = {}
     with tempfile.TemporaryDirectory() as folder:
-        for count in arguments.slices:
+        for count in sizes:
             home = Path(folder) / str(count)
             make(count, home)
-            command = [sys.executable, __file__, "--measure", str(batches)]
+            command = [sys.executable, __file__, "--opened", str(batches)]
             environment = {**os.environ, "PAM_HOME": str(home), "OMP_NUM_THREADS": "1"}
             found = [
                 json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
                 for _ in range(arguments.repeats + 1)
             ][1:]  # the first reads the files from the disk and draws the folds
-            middle = {key: statistics.median(one[key] for one in found) for key in found[0]}
-            print(
-                f"{middle['slices']:.0f} slices: imports {middle['import']:.2f} s, then {middle['open']:.2f} s to the "
-                f"first batch; after {batches} batches {middle['RssAnon']:.0f} MB held, "
-                f"{middle['RssFile']:.0f} MB mapped (median of {len(found)} processes)"
+            held[count] = tuple(one["RssAnon"] for one in found)
+            mapped, imports = (statistics.median(one[key] for one in found) for key in ("RssFile", "import"))
+            yield Row(
+                what=f"opening a store of {found[0]['slices']:,.0f} slices, to the first batch",
+                unit="s",
+                values=tuple(one["open"] for one in found),
+                most=SECONDS,
+                note=f"beside {short(imports)} s of imports; after {batches} batches "
+                f"{short(statistics.median(held[count]))} MB held, {short(mapped)} MB of files mapped",
             )
+    yield Row(
+        what=f"memory held after {batches} batches, with {sizes[-1]:,} slices against {sizes[0]:,}",
+        values=tuple(large / small for small, large in zip(held[sizes[0]], held[sizes[-1]], strict=True)),
+        most=GROWTH,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, slices="2000,20000", repeats=5)
+    parser.add_argument("--opened", type=int, metavar="BATCHES", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.opened:
+        print(json.dumps(opened(arguments.opened)))
+    else:
+        sys.exit(finish(__file__, measure(arguments), arguments))

@@ -4,8 +4,7 @@
 
 DIR holds one or more real cases (`BraTS2021_00000/…`); without it, phantoms of a real case's size stand in. Cases
 beyond those that are there are copies with other intensities, so that no two are equal. Both ways take turns on the
-same files, which are in the page cache; the ratio is taken pair by pair and its median is quoted, in seconds of the
-clock and in seconds of the processor, which other programs on the machine disturb less.
+same files, which are in the page cache, in seconds of the processor, which other programs on the machine disturb less.
 
 `pam` does more than the loop: it hashes the files and the result, checks labels, grids, values and copies, and writes
 its store so that it is whole or absent. The loop is spared the normalisation of what the crop cuts off, and saves
@@ -20,17 +19,18 @@ os.environ["OMP_NUM_THREADS"] = "1"  # per core
 
 import argparse
 import gzip
-import platform
-import resource
 import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from measured import Row, faster, finish, in_turns, options, short
 
 from pam.data.prepare import prepare
 from pam.datasets import DATASETS
@@ -40,6 +40,7 @@ ENDINGS = ("_t1", "_t2", "_t1ce", "_flair")
 SHAPE = (155, 240, 240)  # d h w, of every BRATS case
 TRAINING_CASES = 210  # of the paper
 CROP = slice(40, 200)
+TARGET = 2.5  # times the loop's speed
 
 
 def plain_loop(source: Path, out: Path) -> None:
@@ -96,36 +97,32 @@ def _save(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
     path.write_bytes(gzip.compress(nib.Nifti1Image(voxels, affine).to_bytes(), compresslevel=6, mtime=0))
 
 
-def seconds(way: Callable[[Path, Path], None], source: Path) -> tuple[float, float]:
-    """Of the clock and of the processor."""
+def fresh(way: Callable[[Path, Path], None], source: Path) -> None:
     with tempfile.TemporaryDirectory() as out:
-        clock, processor = time.perf_counter(), time.process_time()
         way(source, Path(out))
-        return time.perf_counter() - clock, time.process_time() - processor
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--brats", type=Path, metavar="DIR")
-    parser.add_argument("--cases", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=5)
-    arguments = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder)
         real = write_cases(source, arguments.brats, arguments.cases)
-        kind = f"{real} real, the rest changed copies" if real else "phantoms"
-        print(f"{arguments.cases} cases of 240×240×155 ({kind}), one process, {platform.machine()}")
-        print(f"Python {platform.python_version()}, numpy {np.__version__}, nibabel {nib.__version__}")
-        seconds(plain_loop, source), seconds(ours, source)  # imports, page cache
-        pairs = [(seconds(plain_loop, source), seconds(ours, source)) for _ in range(arguments.pairs)]
-    for name, which in (("clock", 0), ("processor", 1)):
-        plain = statistics.median(pair[0][which] for pair in pairs) / arguments.cases
-        fast = statistics.median(pair[1][which] for pair in pairs) / arguments.cases
-        ratio = statistics.median(pair[0][which] / pair[1][which] for pair in pairs)
-        print(f"{name:<10} {plain:.3f} s a case plain, {fast:.3f} s pam: {ratio:.2f} × (median of {len(pairs)} pairs)")
-        print(f"{'':<10} {TRAINING_CASES} cases on one core, extrapolated: {TRAINING_CASES * fast:.0f} s")
-    print(f"peak memory of this process, both ways: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        ways = partial(fresh, plain_loop, source), partial(fresh, ours, source)
+        for way in ways:
+            way()  # imports, page cache
+        taken = tuple(in_turns(*ways, arguments.pairs, time.process_time))
+    fast = statistics.median(seconds for _, seconds in taken) / arguments.cases
+    kind = f"{real} real, the others changed copies" if real else "phantoms"
+    yield faster(
+        f"preparing {arguments.cases} BRATS cases on one core ({kind})",
+        taken,
+        least=TARGET,
+        against="loop of nibabel, NumPy, np.save",
+        note=f"{TRAINING_CASES} cases on one core, extrapolated: {short(TRAINING_CASES * fast)} s",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, cases=3, pairs=5)
+    parser.add_argument("--brats", type=Path, metavar="DIR", default=os.environ.get("PAM_BRATS"), help="or $PAM_BRATS")
+    arguments = parser.parse_args()
+    sys.exit(finish(__file__, measure(arguments), arguments))

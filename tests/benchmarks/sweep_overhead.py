@@ -1,18 +1,13 @@
 """What a sweep costs beside its training: seconds to the first step, seconds per cell, and the driver's memory.
 
-    python tests/benchmarks/sweep_overhead.py --cells 1000
+    python tests/benchmarks/sweep_overhead.py [--cells 1000]
 
 The same trivial cells (a 1×1 convolution, one epoch on a phantom) are trained one after another by `pam.sweep` and by
 `pam.train`, which needs no Ray: the difference between the two, cell by cell, is what scheduling and mirroring cost.
 
-Measured on 2 cores (CPU, November 2026), on a machine that was never quiet:
-
-first training step  9.9, 10.2 and 11.4 s after the command, three runs in a row when least else ran: 2.2 s of imports,
-                     0.7 s to plan, 2.7 to 3.8 s until Ray is up, 0.2 s of preflight, 4 s until a worker trains;
-                     14 to 16 s while ten times as much ran as there are cores. Without Ray: 3.4 s
-overhead per cell    0.12 s, the median over 20 cells
-1,000 cells          the driver's peak 664 MB (577 MB with 20 cells); seconds per cell followed the machine's load:
-                     median 1.3 over the first hundred, 0.4 over the eighth and the ninth, so they do not grow
+The first training step is timed from the command on: of it some 2.2 s are imports, 0.7 s the plan, 3 s until Ray is
+up, 0.2 s preflight, 4 s until a worker trains. With 1,000 cells (November 2026, 2 cores, one run) the driver's peak
+was 664 MB, and the overhead did not grow.
 """
 
 from __future__ import annotations
@@ -25,8 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from measured import Row, finish, options, short
+
+FIRST_STEP, OVERHEAD, DRIVER_MB = 12.0, 0.5, 1000.0
 
 NETWORK = """
 import time
@@ -66,29 +66,6 @@ class Timed:
     peak_mb: float
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cells", type=int, default=100)
-    cells = parser.parse_args().cells
-    with tempfile.TemporaryDirectory(prefix="sweep_overhead-") as folder:
-        work = Path(folder)
-        (work / "trivial.py").write_text(NETWORK)
-        (work / "costs.py").write_text(STUDY.format(seeds=cells // 2))
-        cpus = str(os.cpu_count())  # all of them for one cell, so that cells come one after another
-        local = timed(work, "local", "pam.train", "costs.py", "--all", "--cpus", cpus)
-        ray = timed(work, "ray", "pam.sweep", "costs.py", "--cpus", cpus)
-    overhead = [with_ray - alone for with_ray, alone in zip(ray.gaps, local.gaps, strict=True)]
-    tenth = max(len(overhead) // 10, 1)
-    print(f"{cells} cells, {cpus} CPUs")
-    print(f"command to first training step: {ray.first_step:.1f} s (without Ray: {local.first_step:.1f} s)")
-    print(
-        f"per cell: {statistics.median(ray.gaps):.3f} s, of which overhead (median) {statistics.median(overhead):.3f} s"
-    )
-    for words, part in (("first", overhead[:tenth]), ("last", overhead[-tenth:])):
-        print(f"  {words} {tenth} cells: {statistics.median(part):.3f} s")
-    print(f"driver's peak memory: {ray.peak_mb:.0f} MB")
-
-
 def timed(work: Path, name: str, module: str, *words: str) -> Timed:
     home = work / name
     environment = {**os.environ, "PAM_HOME": str(home)}
@@ -116,5 +93,38 @@ def resident_mb(pid: int) -> float:
     return max((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), default=0.0)
 
 
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
+    cells, cpus = arguments.cells, str(os.cpu_count())  # all of them for one cell, so that cells come one after another
+    with tempfile.TemporaryDirectory(prefix="sweep_overhead-") as folder:
+        work = Path(folder)
+        (work / "trivial.py").write_text(NETWORK)
+        (work / "costs.py").write_text(STUDY.format(seeds=cells // 2))
+        (work / "pair.py").write_text(STUDY.format(seeds=1))
+        local = timed(work, "local", "pam.train", "costs.py", "--all", "--cpus", cpus)
+        ray = timed(work, "ray", "pam.sweep", "costs.py", "--cpus", cpus)
+        starts = [timed(work, f"start{i}", "pam.sweep", "pair.py", "--cpus", cpus) for i in range(1, arguments.starts)]
+    overhead = [with_ray - alone for with_ray, alone in zip(ray.gaps, local.gaps, strict=True)]
+    tenth = max(len(overhead) // 10, 1)
+    first, last = (statistics.median(part) for part in (overhead[:tenth], overhead[-tenth:]))
+    yield Row(
+        what="sweep: command to the first training step",
+        unit="s",
+        values=tuple(one.first_step for one in (ray, *starts)),
+        most=FIRST_STEP,
+        note=f"without Ray {short(local.first_step)} s",
+    )
+    yield Row(
+        what=f"sweep: overhead per cell, {cells} trivial cells",
+        unit="s",
+        values=tuple(overhead),
+        most=OVERHEAD,
+        against="the same cells by pam.train, without Ray",
+        each="cells",
+        note=f"median of the first {tenth}: {short(first)} s, of the last: {short(last)} s",
+    )
+    yield Row(what=f"sweep: driver's peak memory, {cells} cells", unit="MB", values=(ray.peak_mb,), most=DRIVER_MB)
+
+
 if __name__ == "__main__":
-    main()
+    arguments = options(__doc__, cells=40, starts=3).parse_args()
+    sys.exit(finish(__file__, measure(arguments), arguments))

@@ -1,21 +1,17 @@
 """One training step (forward, backward, AdamW), `pam`'s way against a plain float32 eager loop, in one run.
 
-    python tests/benchmarks/train_step.py [NETWORK …] [--threads 2] [--batch 8] [--size 160] [--width 32]
-
-Both ways take turns, so that a machine whose speed drifts slows both; the ratio is taken pair by pair and its median
-is quoted.
+python tests/benchmarks/train_step.py [--networks unet,fpa] [--threads 2] [--batch 8] [--size 160] [--width 32]
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from measured import Row, faster, finish, in_turns, options
 from torch import nn
 
 from pam import networks
@@ -24,6 +20,7 @@ from pam.study import Recipe
 from pam.train import fit
 
 CHANNELS = 4
+TARGETS = {"unet": 2.0, "fpa": 1.8}  # times the speed of eager float32
 
 
 def plain_float32(network: nn.Module, images: torch.Tensor, target: torch.Tensor) -> Callable[[], None]:
@@ -61,40 +58,28 @@ def ours(network: nn.Module, images: torch.Tensor, target: torch.Tensor) -> Call
     return step
 
 
-def seconds(step: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
-def measure(name: str, arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     generator = torch.Generator().manual_seed(0)
-    size = (arguments.batch, CHANNELS, arguments.size, arguments.size)
-    images = torch.randn(size, generator=generator)
-    target = (torch.rand(size[0], 1, *size[2:], generator=generator) < 0.05).float()
-    steps = [
-        way(networks.build(name, CHANNELS, generator=generator, width=arguments.width), images, target)
-        for way in (plain_float32, ours)
-    ]
-    for step in steps:
-        step()  # the first call allocates and chooses kernels
-    pairs = [tuple(seconds(step) for step in steps) for _ in range(arguments.runs)]
-    plain, fast = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(before / after for before, after in pairs)
-    print(f"{name:<10} {plain:8.3f} s plain float32  {fast:8.3f} s pam  {ratio:5.2f} × (median of {len(pairs)} pairs)")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=["unet", "fpa"])
-    for option, default in (("threads", 2), ("batch", 8), ("size", 160), ("width", 32), ("runs", 5)):
-        parser.add_argument(f"--{option}", type=int, default=default)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {platform.machine()}, batch {arguments.batch}")
-    for name in arguments.networks:
-        measure(name, arguments)
+    batch, side = arguments.batch, arguments.size
+    images = torch.randn(batch, CHANNELS, side, side, generator=generator)
+    target = (torch.rand(batch, 1, side, side, generator=generator) < 0.05).float()
+    for name in arguments.networks.split(","):
+        steps = [
+            way(networks.build(name, CHANNELS, generator=generator, width=arguments.width), images, target)
+            for way in (plain_float32, ours)
+        ]
+        for step in steps:
+            step()  # the first call allocates and chooses kernels
+        yield faster(
+            f"training step, CPU, batch {batch} of {CHANNELS}×{side}×{side}, width {arguments.width}: {name}",
+            in_turns(*steps, arguments.pairs),
+            least=TARGETS.get(name),
+            against="eager float32 loop",
+        )
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, networks="unet,fpa", threads=2, batch=8, size=160, width=32, pairs=7)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sys.exit(finish(__file__, measure(arguments), arguments))

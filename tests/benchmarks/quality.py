@@ -1,0 +1,145 @@
+"""Does a fast path change what is learned? Final Dice of each against plain float32, seed by seed, on real scans.
+
+    python -m pam.prepare lgg --source kaggle_3m          # once
+    chrt -i 0 python tests/benchmarks/quality.py [--seeds 6] [--epochs 4] [--shrink 2]
+
+Every way trains through `pam.train.fit`, with the same first weights, slices and batches for a seed; the test patients
+are the same for all. Plain float32 is what PyTorch does by itself: no autocast, contiguous maps, its own dilated
+kernel. `--shrink 2` takes every second row and column, `--patients` so many to train on. A path is within the seed
+noise if the 95 % interval (t, paired over seeds) of the mean difference lies within ± the standard deviation of plain
+float32 over seeds. The value of a row is the difference in Dice of each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import statistics
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from measured import Row, finish, options
+from scipy import stats
+from torch import Tensor, nn
+
+from pam import networks
+from pam.data import store as stores
+from pam.data.batches import Batches, choose_slices
+from pam.evaluate import predict
+from pam.networks.convolution import DilatedDepthwise
+from pam.study import Recipe
+from pam.train import fit
+
+CPU = torch.device("cpu")
+# Of each network: the fast paths, as (precision, channels last, shifted sums); both networks are trained plainly, too.
+PLAIN = ("float32", False, False)
+WAYS = {
+    "unet": {
+        "bfloat16 autocast (pam on a CPU)": ("bfloat16", False, False),
+        "bfloat16 autocast, channels last (pam on a GPU)": ("bfloat16", True, False),
+    },
+    "fpa": {
+        "shifted sums": ("float32", False, True),
+        "bfloat16 autocast, shifted sums (pam on a CPU)": ("bfloat16", False, True),
+        "bfloat16 autocast, channels last, shifted sums": ("bfloat16", True, True),
+    },
+}
+
+
+class ChannelsLast(nn.Module):
+    """A network whose images and weights are channels last, as pam has them on a GPU; `fit` lays them out otherwise."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.network.to(memory_format=torch.channels_last)
+        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        return logits
+
+
+def plain_kernels(network: nn.Module) -> nn.Module:
+    """The network with PyTorch's own dilated convolutions, of the same weights."""
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, DilatedDepthwise):
+                told = {"padding": child.padding, "dilation": child.dilation, "groups": child.groups}
+                plain = nn.Conv2d(child.in_channels, child.out_channels, 3, bias=False, **told)
+                plain.load_state_dict(child.state_dict())
+                setattr(parent, name, plain)
+    return network
+
+
+def dice(name: str, way: tuple[str, bool, bool], seed: int, arguments: argparse.Namespace) -> float:
+    """Mean over the test patients of the Dice of their slices pooled, after training."""
+    precision, channels_last, shifted = way
+    store = stores.find("lgg")
+    split = store.folds(5)[0]
+    every = slice(None, None, arguments.shrink)
+    images, masks = store.images[..., every, every], store.masks[..., every, every]
+    network = networks.build(
+        name, len(store.modalities), generator=torch.Generator().manual_seed(seed), width=arguments.width
+    )
+    network = network if shifted else plain_kernels(network)
+    network = ChannelsLast(network) if channels_last else network
+    recipe = Recipe(
+        epochs=arguments.epochs, batch_size=arguments.batch, learning_rate=arguments.rate, precision=precision
+    )
+    batches = Batches(
+        images,
+        masks,
+        choose_slices(store.columns, split.train[: arguments.patients], "paper", torch.Generator().manual_seed(seed)),
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,
+        generator=torch.Generator().manual_seed(seed),
+        device=CPU,
+    )
+    for _ in fit(network, batches, recipe):
+        pass
+    found = []
+    for patient in split.test:
+        rows = np.concatenate([store.rows(case) for _, case in store.cases_of([patient])])
+        target, prediction = masks[rows] > 0, predict(network, images[rows], device=CPU, precision=precision)
+        found.append(2 * (target & prediction).sum() / (target.sum() + prediction.sum()))  # every patient has a target
+    return float(np.mean(found))
+
+
+def compared(name: str, path: str, found: list[float], plain: list[float]) -> Row:
+    differences = [ours - theirs for ours, theirs in zip(found, plain, strict=True)]
+    noise = statistics.stdev(plain)
+    half = stats.t.ppf(0.975, len(plain) - 1) * statistics.stdev(differences) / math.sqrt(len(plain))
+    mean = statistics.mean(differences)
+    within = abs(mean) + half <= noise
+    return Row(
+        what=f"final Dice, {name}, {path}: farthest end of the 95 % interval of the difference, in seed noises",
+        unit="SD",
+        values=((abs(mean) + half) / noise,),
+        most=1.0,
+        against="plain float32 eager, paired over seeds",
+        note=f"Dice {statistics.mean(plain):.4f} {mean:+.4f} ± {half:.4f} (95 %, {len(plain)} seeds: "
+        + " ".join(f"{one:+.4f}" for one in differences)
+        + f"); seed noise {noise:.4f}: {'within it' if within else 'not shown to be within it'}",
+    )
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
+    seeds = range(arguments.seeds)
+    for name, ways in WAYS.items():
+        found: dict[str, list[float]] = {path: [] for path in ("plain", *ways)}
+        for seed in seeds:  # seed by seed, so that what is there is paired whenever the run ends
+            for path, way in {"plain": PLAIN, **ways}.items():
+                found[path].append(dice(name, way, seed, arguments))
+                print(f"  {name}, seed {seed}, {path}: {found[path][-1]:.4f}", file=sys.stderr, flush=True)
+        yield from (compared(name, path, found[path], found["plain"]) for path in ways)
+
+
+if __name__ == "__main__":
+    parser = options(__doc__, seeds=6, epochs=4, patients=40, batch=8, width=8, shrink=2, rate=3e-3, threads=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sys.exit(finish(__file__, measure(arguments), arguments))
