@@ -70,16 +70,17 @@ class _Sums(_OfChannels):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        taps = _taps(x, dilation)
         weight = weight.to(_precise(x))
-        for channels in _blocks(x):
-            (flat, rows), (total, summed) = _room(x[0, channels], dilation), _room(x[0, channels], dilation)
+        for channels, ((flat, rows), (total, summed)) in _blocks(x, dilation, maps=2):
+            centre, *others = (
+                (total[:, here], flat[:, there], weight[channels, a, b, None])
+                for a, b, here, there in _taps(x, dilation)
+            )
             for image, place in zip(x[:, channels], y[:, channels], strict=True):
                 rows.copy_(image)
-                torch.mul(flat, weight[channels, 1, 1, None], out=total)
-                for a, b, here, there in taps:
-                    if (a, b) != (1, 1):
-                        total[:, here].addcmul_(flat[:, there], weight[channels, a, b, None])
+                torch.mul(flat, centre[-1], out=total)
+                for onto, shifted, factor in others:
+                    onto.addcmul_(shifted, factor)
                 place.copy_(summed)
         return y
 
@@ -104,16 +105,17 @@ class _Products(_OfChannels):
     @staticmethod
     def forward(x: Tensor, upstream: Tensor, dilation: int) -> Tensor:
         gradients = x.new_zeros((x.shape[1], 3, 3), dtype=_precise(x))
-        taps = _taps(x, dilation)
-        for channels in _blocks(x):
-            (flat, rows), (other, others) = _room(x[0, channels], dilation), _room(x[0, channels], dilation)
-            products = torch.empty_like(flat)
+        for channels, ((flat, rows), (other, others), (products, _)) in _blocks(x, dilation, maps=3):
+            taps = [
+                (flat[:, there], other[:, here], products[:, here], gradients[channels, a, b])
+                for a, b, here, there in _taps(x, dilation)
+            ]
             for image, above in zip(x[:, channels], upstream[:, channels], strict=True):
                 rows.copy_(image)
                 others.copy_(above)
-                for a, b, here, there in taps:
-                    torch.mul(flat[:, there], other[:, here], out=products[:, here])
-                    gradients[channels, a, b] += products[:, here].sum(1)
+                for shifted, unmoved, product, gradient in taps:
+                    torch.mul(shifted, unmoved, out=product)
+                    gradient.add_(product.sum(1))
         return gradients
 
     @staticmethod
@@ -138,26 +140,28 @@ def _as_channels(maps: Tensor) -> Tensor:
     return maps.transpose(0, 1).flatten(1, 2)
 
 
-BLOCK = 200_000  # positions of some channels of one image that are worked on at once: they stay in a core's cache
+BLOCK = 100_000  # positions of some channels of one image that are worked on at once: they stay in a core's cache
 
 
-def _blocks(x: Tensor) -> Iterator[slice]:
-    size = max(1, BLOCK // (x.shape[2] * x.shape[3]))
-    return (slice(start, start + size) for start in range(0, x.shape[1], size))
+def _blocks(x: Tensor, dilation: int, maps: int) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
+    """Some channels after others, with room for as many `maps` of theirs.
 
-
-def _room(image: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
-    """Room for c h w: rows one after another, each followed by zeros, so that a shift to the side meets no other row.
-
-    Returned twice: flat, as c h·(w + dilation), and the part that is the map's, as c h w.
+    A map's rows lie one after another, each followed by zeros, so that a shift to the side meets no other row. Room is
+    given twice: flat, as c h·(w + dilation), and the part that is the map's, as c h w.
     """
-    channels, height, width = image.shape
-    room = image.new_zeros((channels, height, width + dilation), dtype=_precise(image))
-    return room.flatten(1), room[..., :width]
+    _, channels, height, width = x.shape
+    size = min(channels, max(1, BLOCK // (height * width)))
+    room = x.new_zeros((maps, size, height, width + dilation), dtype=_precise(x))
+    for start in range(0, channels, size):
+        part = room[:, : channels - start]
+        yield slice(start, start + size), [(one.flatten(1), one[..., :width]) for one in part]
 
 
 def _taps(x: Tensor, dilation: int) -> list[tuple[int, int, slice, slice]]:
-    """Row and column of each weight that meets the map, and the positions of the flat map that it adds from and to."""
+    """Row and column of each weight that meets the map, and the positions of the flat map that it adds to and from.
+
+    The centre, which always does, comes first.
+    """
     height, width = x.shape[-2:]
     length = height * (width + dilation)
     taps = []
@@ -167,7 +171,7 @@ def _taps(x: Tensor, dilation: int) -> list[tuple[int, int, slice, slice]]:
             if abs(a - 1) * dilation < height and abs(b - 1) * dilation < width:
                 here = slice(max(0, -shift), min(length, length - shift))
                 taps.append((a, b, here, slice(here.start + shift, here.stop + shift)))
-    return taps
+    return sorted(taps, key=lambda tap: tap[:2] != (1, 1))
 
 
 def _precise(x: Tensor) -> torch.dtype:
