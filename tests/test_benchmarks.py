@@ -78,3 +78,16 @@ def test_a_script_alone_puts_its_rows_into_the_table(tmp_path):
     assert run.returncode in (0, 1), run.stderr  # 1: so small a step misses the target of a real one
     assert run.stdout.startswith("training step, CPU, batch 2 of 4×32×32, width 4: unet: ")
     assert "(2 pairs, " in lines(tmp_path)[-1]
+
+
+@pytest.mark.timeout(600)  # seconds of work, in processes that a busy machine starts slowly
+def test_the_gpu_benchmark_runs_from_end_to_end_where_there_is_no_gpu(tmp_path):
+    step = ["--networks", "fpa", "--batch", "2", "--size", "32", "--width", "4", "--probe", "64", "--backend", "eager"]
+    packed = ["--packed", "fpa", "--packed-batch", "2", "--packed-size", "32", "--packed-width", "4", "--cells", "2"]
+    command = [sys.executable, str(FOLDER / "gpu.py"), "--cpu", *step, *packed, "--pairs", "1", "--threads", "1"]
+    run = subprocess.run([*command, "--record", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr  # what it holds is that fused cells learn as lone ones do
+    found = [line.split(" | ") for line in lines(tmp_path)[1:]]
+    assert [line[1] for line in found] == ["–", "–", "–", "–", "–", "–", "≤ 0.001"]
+    assert found[-1][3] == "met"
+    assert all("not measured" not in line[2] for line in found)

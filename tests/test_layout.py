@@ -51,6 +51,7 @@ LAYOUT = (
     "pam.cells",
     "pam.sweep.arm",
     "pam.sweep.measure",
+    "pam.sweep.prediction",
     "pam.sweep.estimate",
     "pam.sweep.disk",
     "pam.sweep.plan",

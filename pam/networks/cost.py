@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 Images = tuple[int, int, int]  # c h w
+GROUPS = {
+    torch.ops.aten.convolution.default: 8,
+    torch.ops.aten.convolution_backward.default: 9,
+}  # place of the argument
+TRAINING = 3  # forward passes that a training step amounts to: the gradients take twice what the forward pass does
 
 
 def flop(network: nn.Module, image: Images) -> int:
@@ -23,6 +29,34 @@ def flop(network: nn.Module, image: Images) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, *image, device=device_of(network)))
     return int(counter.get_total_flops())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What training on one float32 image takes, forward and backward, on whatever device."""
+
+    flop: int  # `TRAINING` times that of a forward pass: torch's counter knows no groups in a convolution's gradients
+    moved: int  # bytes that operations read and write, each of their tensors once; depth-wise convolutions' left out
+    depthwise: int  # bytes of depth-wise convolutions: they do little with what they read, and that in their own way
+    operations: int
+    parameters: int
+
+
+def training_work(network: nn.Module, image: Images) -> Work:
+    """Counted by running it once; a network on the meta device takes neither time nor memory."""
+    images = torch.zeros(1, *image, device=device_of(network))
+    with _Traffic() as traffic:
+        logits = network(images)
+        logits.backward(torch.empty_like(logits))
+    for parameter in network.parameters():
+        parameter.grad = None
+    return Work(
+        flop=TRAINING * flop(network, image),
+        moved=traffic.moved,
+        depthwise=traffic.depthwise,
+        operations=traffic.operations,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+    )
 
 
 def peak_activation_bytes(network: nn.Module, image: Images) -> int:
@@ -47,6 +81,37 @@ def peak_activation_bytes(network: nn.Module, image: Images) -> int:
 def device_of(network: nn.Module) -> torch.device:
     """Where the network's first parameter is; the CPU if it has none."""
     return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up the bytes of operations' tensors; views move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.moved = self.depthwise = self.operations = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:  # type: ignore[attr-defined]
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            size = sum(map(_bytes, tensors))
+            if func in GROUPS and args[GROUPS[func]] > 1:
+                self.depthwise += size
+            else:
+                self.moved += size
+            self.operations += 1
+        return result
+
+
+def _bytes(tensor: Tensor) -> int:
+    """What it takes to read the tensor; of one that is spread over positions by broadcasting, what there is to read."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
 class _PeakBytes(TorchDispatchMode):

@@ -23,12 +23,11 @@ from pam.data.split_choice import IN_FOLDS
 from pam.data.store import Store, find
 from pam.datasets import DATASETS, Dataset
 from pam.errors import DataError
-from pam.networks.cost import flop
+from pam.networks.cost import TRAINING, flop
 from pam.study import Cell, Recipe, Study
 from pam.sweep.plan import plan
 from pam.sweep.request import Request, settle
 
-TRAINING = 3  # forward passes that a training step amounts to: the gradients take twice what the forward pass does
 UNITS = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
 
 

@@ -41,9 +41,10 @@ class Cost:
 
     step_seconds: float  # of one batch, the fastest of those timed
     score_seconds: float  # of one test slice, predicted and scored
-    memory_mb: float  # resident, at the peak
+    memory_mb: float  # resident, at the peak; NaN if predicted
     gpu: Gpu | None
     device: str
+    predicted: bool = False  # by `pam.sweep.prediction`, not measured
 
 
 def measure(cell: Cell, split: Split, store: Store, cpus: int) -> Cost:

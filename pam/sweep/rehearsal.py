@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
@@ -16,9 +18,11 @@ from pam.sweep import disk, estimate, nodes, schedule
 from pam.sweep.estimate import Estimate, Machines
 from pam.sweep.measure import Cost, measure, measure_there
 from pam.sweep.packing import Placement
+from pam.sweep.prediction import predict
 from pam.sweep.request import Asked, Request, resolve
 
 WAIT = 300.0  # seconds for one measurement on a cluster that may be busy
+TIMED = 60.0  # seconds after which no further kind is measured where it can be predicted
 Kind = tuple[object, ...]
 Tell = Callable[[str], None]
 
@@ -42,10 +46,7 @@ def _here(
     asked: Asked, samples: Mapping[Kind, tuple[Cell, Split]], placement: Placement, tell: Tell
 ) -> tuple[dict[Kind, Cost], Machines, float]:
     """Measured in this process, for a sweep on this machine alone."""
-    costs = {}
-    for number, (kind, (cell, split)) in enumerate(samples.items(), start=1):
-        tell(f"measuring {number} of {len(samples)}: {cell.label}")
-        costs[kind] = measure(cell, split, asked.store, placement.cpus)
+    costs = _costs(asked, samples, tell, lambda cell, split: measure(cell, split, asked.store, placement.cpus))
     count = torch.cuda.device_count()
     gpus = (1.0 if count else 0.0) if placement.gpus is None else placement.gpus
     cores = usable_cores()
@@ -60,15 +61,30 @@ def _there(
     with schedule.cluster(placement.address):
         gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
         schedule.check_fits(schedule.Resources(cpus=placement.cpus, gpus=gpus))
-        costs = {}
-        for number, (kind, (cell, split)) in enumerate(samples.items(), start=1):
-            tell(f"measuring {number} of {len(samples)}: {cell.label}")
-            arguments = (cell, split, home.portable(asked.store.path), home.address(), placement.cpus)
-            costs[kind] = nodes.once(measure_there, *arguments, cpus=placement.cpus, gpus=gpus, seconds=WAIT)
+        where = (home.portable(asked.store.path), home.address(), placement.cpus)
+        ask = partial(nodes.once, measure_there, cpus=placement.cpus, gpus=gpus, seconds=WAIT)
+        costs = _costs(asked, samples, tell, lambda cell, split: ask(cell, split, *where))
         there = nodes.nodes()
         words = f"{len(there)} nodes ({'; '.join(map(str, there))})"
         at_once = sum(node.cpus // placement.cpus for node in there)
         return costs, Machines(words=words, at_once=max(1, at_once), gpus=sum(node.gpus for node in there)), gpus
+
+
+def _costs(
+    asked: Asked, samples: Mapping[Kind, tuple[Cell, Split]], tell: Tell, ask: Callable[[Cell, Split], Cost]
+) -> dict[Kind, Cost]:
+    """Of each kind: measured by `ask`, or, once that has taken `TIMED` seconds, predicted from those measured."""
+    image = (len(asked.store.modalities), *asked.store.images.shape[-2:])
+    start, costs = time.monotonic(), {}
+    measured: list[tuple[Cell, Cost]] = []
+    for number, (kind, (cell, split)) in enumerate(samples.items(), start=1):
+        cost = predict(cell, image, measured) if time.monotonic() - start > TIMED else None
+        if cost is None:
+            tell(f"measuring {number} of {len(samples)}: {cell.label}")
+            cost = ask(cell, split)
+            measured.append((cell, cost))
+        costs[kind] = cost
+    return costs
 
 
 def _table(found: Estimate) -> list[str]:
@@ -81,8 +97,9 @@ def _table(found: Estimate) -> list[str]:
         cost = found.costs[estimate.kind(of[0])]
         gpu = cost.gpu
         shared = (disk.text(gpu.peak_mb), f"{100 * gpu.busy:.0f} %") if gpu else ("–", "–")
-        seconds = f"{found.epoch_seconds(of):.3g}"
-        lines.append((label, str(len(of)), str(found.epochs(of[0])), seconds, disk.text(cost.memory_mb), *shared))
+        seconds = f"{'~' * cost.predicted}{found.epoch_seconds(of):.3g}"
+        memory = "–" if cost.predicted else disk.text(cost.memory_mb)
+        lines.append((label, str(len(of)), str(found.epochs(of[0])), seconds, memory, *shared))
     if all(cost.gpu is None for cost in found.costs.values()):
         lines = [line[:-2] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -100,7 +117,7 @@ def _totals(found: Estimate) -> list[str]:
     listed = ", ".join(f"{name} {disk.text(size)}" for name, size in parts.items() if size)
     wall = f"{_time(found.wall_seconds)} on {found.machines.words}, {found.at_once} cells at once"
     lines = [
-        f"measured on {device}, one cell at a time",
+        f"measured on {device}, one cell at a time{_predicted(found)}",
         f"time  {gpu_hours}{wall}; {alone} one at a time",
         f"disk  {disk.text(taken.needed)} in {home.address()} ({listed}); {disk.text(free)} are free",
     ]
@@ -109,6 +126,14 @@ def _totals(found: Estimate) -> list[str]:
     if taken.needed > free:
         lines.append("the disk is too small")
     return [*lines, "nothing was trained or recorded; leave --dry-run out to start"]
+
+
+def _predicted(found: Estimate) -> str:
+    count = sum(cost.predicted for cost in found.costs.values())
+    if not count:
+        return ""
+    of = len(found.costs)
+    return f"; ~ {count} of {of} kinds predicted from the {of - count} measured, see reports/benchmarks for the error"
 
 
 def _time(seconds: float) -> str:

@@ -29,7 +29,9 @@ BENCHMARKS = (
     "train_step",
     "epoch",
     "whole_cell",
+    "cost_model",
     "quality",
+    "gpu",
     "preparing",
     "feeding",
     "opening",
@@ -67,8 +69,8 @@ class Row:
     @property
     def target(self) -> str:
         if self.least is not None:
-            return f"≥ {short(self.least)} {self.unit}"
-        return f"≤ {short(self.most)} {self.unit}" if self.most is not None else "–"
+            return f"≥ {short(self.least)} {self.unit}".rstrip()
+        return f"≤ {short(self.most)} {self.unit}".rstrip() if self.most is not None else "–"
 
     @property
     def met(self) -> bool | None:
@@ -82,7 +84,7 @@ class Row:
     def found(self) -> str:
         if not self.values:
             return "not measured"
-        text = f"{short(statistics.median(self.values))} {self.unit}"
+        text = f"{short(statistics.median(self.values))} {self.unit}".rstrip()
         if len(self.values) > 1:
             each = "pairs" if self.taken else self.each
             text += f" ({len(self.values)} {each}, {short(min(self.values))}–{short(max(self.values))})"
