@@ -45,9 +45,12 @@ class Work:
 def training_work(network: nn.Module, image: Images) -> Work:
     """Counted by running it once; a network on the meta device takes neither time nor memory."""
     images = torch.zeros(1, *image, device=device_of(network))
-    with _Traffic() as traffic:
+    traffic = _Traffic()
+    with traffic:
         logits = network(images)
-        logits.backward(torch.empty_like(logits))
+    upstream = torch.empty_like(logits)
+    with traffic:
+        logits.backward(upstream)
     for parameter in network.parameters():
         parameter.grad = None
     return Work(

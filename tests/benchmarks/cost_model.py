@@ -1,6 +1,6 @@
 """Seconds of a training step from a network's counted work: fitted on some networks and sizes, held against others.
 
-    python tests/benchmarks/cost_model.py [--threads 2] [--steps 3]
+    python tests/benchmarks/cost_model.py [--threads 2] [--steps 5]
 
 The model is that of `pam.sweep.prediction`, which a dry run uses; the printed factors are what stands there. It is
 fitted by non-negative least squares of relative errors to the steps of `FITTED`, and then predicts those of
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -40,16 +40,21 @@ HELD_OUT: tuple[Point, ...] = tuple(
 )
 
 
-def step_seconds(point: Point, steps: int) -> float:
-    """The fastest: what else the machine does only adds."""
+def prepared(point: Point) -> Callable[[], None]:
     name, width, side, batch = point
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, CHANNELS, side, side, generator=generator)
     target = (torch.rand(batch, 1, side, side, generator=generator) < 0.05).float()
-    network = networks.build(name, CHANNELS, generator=generator, width=width)
-    step = ours(network, images, target)
+    step = ours(networks.build(name, CHANNELS, generator=generator, width=width), images, target)
     step()  # the first allocates and chooses kernels
-    return min(seconds(step) for _ in range(steps))
+    return step
+
+
+def step_seconds(points: Sequence[Point], steps: int) -> dict[Point, float]:
+    """The fastest of each: what else the machine does only adds. In rounds, so that it adds to all points alike."""
+    ready = {point: prepared(point) for point in points}
+    rounds = [{point: seconds(step) for point, step in ready.items()} for _ in range(steps)]
+    return {point: min(found[point] for found in rounds) for point in points}
 
 
 def work(point: Point) -> tuple[float, float, float, float]:
@@ -58,7 +63,7 @@ def work(point: Point) -> tuple[float, float, float, float]:
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
-    taken = {point: step_seconds(point, arguments.steps) for point in (*FITTED, *HELD_OUT)}
+    taken = step_seconds((*FITTED, *HELD_OUT), arguments.steps)
     rows = np.array([[amount / taken[point] for amount in work(point)] for point in FITTED])
     scale = rows.max(axis=0)
     solution = (nnls(rows / scale, np.ones(len(FITTED)))[0] / scale).tolist()
@@ -87,6 +92,6 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    arguments = options(__doc__, threads=2, steps=3).parse_args()
+    arguments = options(__doc__, threads=2, steps=5).parse_args()
     torch.set_num_threads(arguments.threads)
     sys.exit(finish(__file__, measure(arguments), arguments))

@@ -14,10 +14,11 @@ from pam.data.store import Store
 from pam.datasets import DATASETS
 from pam.study import Study, Variant
 from pam.sweep import __main__ as sweep
-from pam.sweep import estimate
+from pam.sweep import estimate, rehearsal
 from pam.sweep.estimate import Estimate, Machines
 from pam.sweep.measure import Cost, Gpu, measure
 from pam.sweep.plan import plan
+from pam.sweep.prediction import predict
 
 STUDY = Study(
     question="?",
@@ -115,3 +116,32 @@ def test_a_dry_run_says_what_there_is_to_do_and_then_nothing_else_happens(addres
 def test_bad_input_is_told_before_anything_is_measured(capsys):
     assert cli.guarded(sweep.main, [*WORDS, "--gpus", "1.5"]) == cli.BAD_INPUT
     assert capsys.readouterr().err.startswith("error: --gpus is 1.5")
+
+
+def test_what_there_is_no_time_to_measure_is_predicted_and_said_to_be(monkeypatch, capsys):
+    monkeypatch.setattr(rehearsal, "TIMED", 0.0)
+    assert cli.guarded(sweep.main, WORDS) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^unet +3 +5 +[\d.]+ +[\d.]+ [MG]iB$|^fpa.* 3 +5 +[\d.]+ +[\d.]+ [MG]iB$", out, re.MULTILINE)
+    assert len(re.findall(r" ~[\d.e-]+ +–$", out, re.MULTILINE)) == 1
+    assert "; ~ 1 of 2 kinds predicted from the 1 measured" in out
+
+
+def test_a_prediction_has_the_pace_of_what_was_measured(store):
+    cells = {cell.network: cell for cell, _ in plan(STUDY, store)}
+    image, unet = (4, 64, 64), replace(COST, step_seconds=1.0, score_seconds=0.5)
+    fpa, slower = (
+        predict(cells["fpa"], image, [(cells["unet"], cost)]) for cost in (unet, replace(unet, step_seconds=3.0))
+    )
+    assert fpa.predicted and fpa.step_seconds > 1.0  # more work than the unet's
+    assert slower.step_seconds == pytest.approx(3 * fpa.step_seconds)
+    assert fpa.score_seconds / fpa.step_seconds == pytest.approx(0.5)
+    assert predict(cells["unet"], image, [(cells["unet"], unet)]).step_seconds == pytest.approx(1.0)
+
+
+def test_nothing_is_predicted_from_another_precision_or_for_a_gpu(store):
+    cells = {cell.network: cell for cell, _ in plan(STUDY, store)}
+    plainly = replace(cells["unet"], recipe={**cells["unet"].recipe, "precision": "float32"})
+    on_gpu = replace(COST, gpu=Gpu(peak_mb=1000.0, busy=0.5, total_mb=80_000.0))
+    assert predict(cells["fpa"], (4, 64, 64), [(plainly, COST)]) is None
+    assert predict(cells["fpa"], (4, 64, 64), [(cells["unet"], on_gpu)]) is None
