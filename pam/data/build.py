@@ -40,13 +40,14 @@ def build(plan: Plan, path: Path, workers: int, progress: Count) -> None:
     resume.start(path)
     count, channels, height, width = plan.shape
     needed = count * height * width * (channels * np.dtype(np.float16).itemsize + 1)
-    _check_space(path, needed - sum(_on_disk(path / name) for name in (IMAGES, MASKS)))
+    workers = min(workers, 1 + needed // WORTH_A_PROCESS)
+    _check_space(path, needed - sum(_on_disk(path / name) for name in (IMAGES, MASKS)) + plan.scratch(workers))
     _allocate(path / IMAGES, plan.shape, np.float16)
     _allocate(path / MASKS, (count, height, width), np.uint8)
     stored = each(
         partial(_store_case, plan.dataset, plan.size, path),
         plan.places,
-        min(workers, 1 + needed // WORTH_A_PROCESS),
+        workers,
         progress,
     )
     _check_copies(plan, path, [about["crc32"] for _, about in stored])
@@ -123,7 +124,7 @@ def _store_case(
     except DataError as error:
         raise DataError(f"{place.case.images[0].parent}: {error}") from error
     crop = centre_crop(place.shape[1:], size)
-    target_pixels, brain_pixels, checksums = _write_slices(path, place, scan, scaled, crop)
+    target_pixels, target_cut, brain_pixels, checksums = _write_slices(path, place, scan, scaled, crop)
     about = {
         "patient": place.case.patient,
         **({"part": place.case.part} if place.case.part else {}),
@@ -133,7 +134,7 @@ def _store_case(
         "source": crop.source,
         "top": crop.top,
         "left": crop.left,
-        "target_cut": int(np.count_nonzero(scan.target)) - int(target_pixels.sum()),
+        "target_cut": target_cut,
         "geometry": scan.geometry and {"header": scan.geometry.header.hex(), "shape": scan.geometry.shape},
         "source_hash": place.source_hash,
         "crc32": checksums,
@@ -164,23 +165,29 @@ def _store_case(
 
 def _write_slices(
     path: Path, place: Place, scan: scans.Scan, scaled: tuple[Scale, ...], crop: Crop
-) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Write a case's slices to their place, some at a time; target and brain pixels of each, CRC-32 per modality."""
+) -> tuple[np.ndarray, int, np.ndarray, list[int]]:
+    """Write a case's slices to their place, some at a time.
+
+    Target pixels of each, those that the crop cuts off in all, brain pixels of each, CRC-32 per modality.
+    """
     at_once = max(1, PIXELS_AT_ONCE // math.prod(crop.size))
-    target_pixels, brain_pixels, checksums = [], [], [0] * len(scaled)
+    target_pixels, brain_pixels, checksums, target = [], [], [0] * len(scaled), 0
     with (
         resume.rows_of(path / IMAGES, place.first, "r+b") as (images, _),
         resume.rows_of(path / MASKS, place.first, "r+b") as (masks, _),
     ):
-        for first in range(0, place.shape[0], at_once):
-            slices = cut(scan, scaled, crop, slice(first, first + at_once))
-            images.write(slices.images.data)
-            masks.write(slices.masks.data)
-            target_pixels.append(slices.masks.sum((1, 2), dtype=np.int64))
-            brain_pixels.append(slices.brain_pixels)
-            for image in slices.images:
-                checksums = [zlib.crc32(plane, so_far) for plane, so_far in zip(image, checksums, strict=True)]
-    return np.concatenate(target_pixels), np.concatenate(brain_pixels), checksums
+        for slab in scan.slabs():
+            target += int(np.count_nonzero(slab.target))
+            for first in range(0, len(slab.target), at_once):
+                slices = cut(slab, scaled, crop, slice(first, first + at_once))
+                images.write(slices.images.data)
+                masks.write(slices.masks.data)
+                target_pixels.append(slices.masks.sum((1, 2), dtype=np.int64))
+                brain_pixels.append(slices.brain_pixels)
+                for image in slices.images:
+                    checksums = [zlib.crc32(plane, so_far) for plane, so_far in zip(image, checksums, strict=True)]
+    inside = np.concatenate(target_pixels)
+    return inside, target - int(inside.sum()), np.concatenate(brain_pixels), checksums
 
 
 def _content_hash(plan: Plan, index: pd.DataFrame, cases: list[str]) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pam.data import scans
+from pam.data import parts, scans
+from pam.data.pieces import planes, rows_at_once
 from pam.data.processes import Count, each
 from pam.data.scale import scale
 from pam.datasets.dataset import Case, Dataset, Problem
@@ -76,10 +77,10 @@ def _read(dataset: Dataset, case: Case) -> _Read:
         if path not in known or path.exists():  # the layout has told that the file is missing
             problems.append(Problem(path=path, message=message))
 
-    parts = scans.read_parts(dataset, case, report)
+    found = parts.read(dataset, case, report)
     folder = case.files[0].parent if case.files else Path(case.case)
     content: dict[str, str] = {}
-    for name, path, voxels in zip(dataset.modalities, _paths(dataset, case, folder), parts.images, strict=True):
+    for name, path, voxels in zip(dataset.modalities, _paths(dataset, case, folder), found.images, strict=True):
         if voxels is None:
             continue
         try:
@@ -92,7 +93,7 @@ def _read(dataset: Dataset, case: Case) -> _Read:
         if twins:
             message = f"modality {name} equals {twins[0]}, voxel for voxel; was one copied over the other?"
             problems.append(Problem(path=path, message=message, warning=True))
-    if parts.labels is not None and not scans.target_of(parts.labels, dataset).any():
+    if found.labels is not None and not scans.has_target(found.labels, dataset):
         message = f"no voxel of the target ({dataset.target})"
         problems.append(Problem(path=case.target[0], message=message, warning=True))
     return _Read(problems=tuple(problems), content=content)
@@ -101,8 +102,9 @@ def _read(dataset: Dataset, case: Case) -> _Read:
 def _hash(voxels: np.ndarray) -> str:
     """Of a modality's values (d h w), whatever their type; plane by plane, to copy no more."""
     digest = hashlib.sha256()
-    for plane in voxels:
-        digest.update(np.ascontiguousarray(plane, dtype=np.float32).data)
+    for rows in rows_at_once(voxels):
+        for plane in planes(voxels, rows):
+            digest.update(np.ascontiguousarray(plane, dtype=np.float32).data)
     return digest.hexdigest()
 
 

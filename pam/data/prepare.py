@@ -9,15 +9,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pam.data import room
 from pam.data import store as stores
 from pam.data.build import build
 from pam.data.check import check
 from pam.data.processes import exclusive, usable_cores
+from pam.data.room import PROCESS, WORKER
 from pam.data.store import Store
 from pam.data.survey import Plan, survey
 from pam.datasets.dataset import Dataset
-from pam.errors import DataError
+from pam.errors import DataError, PamError
 
 LOG = logging.getLogger(__name__)
 PARTIAL, SOURCE = ".partial-", ".source-"
@@ -94,25 +94,22 @@ def _prepare(
     for stale in path.parent.glob(f"{PARTIAL}*"):
         if stale != unfinished:  # of other sources or settings; what a killed process left of these is gone on with
             shutil.rmtree(stale)
+    _announce_large(plan, announce)
     try:
-        build(plan, unfinished, _fitting(plan, workers, announce), partial(progress, "storing"))
-    except (DataError, OSError):
+        build(plan, unfinished, workers, partial(progress, "storing"))
+    except (PamError, OSError):
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     unfinished.replace(path)
     return path
 
 
-def _fitting(plan: Plan, workers: int, announce: Callable[[str], None]) -> int:
-    """Workers that there is memory for; says so where a case needs more than a worker's usual gigabyte."""
+def _announce_large(plan: Plan, announce: Callable[[str], None]) -> None:
+    """Say so where a case takes a worker more than its gigabyte, for all that is left on the disk."""
     largest = plan.largest
-    needed, free = largest.memory + room.PROCESS, room.available()
-    fitting = room.workers_for(needed, workers, free)
-    if needed > room.USUAL:
+    if largest.room.told:
         size = " × ".join(map(str, largest.shape))
-        there = "" if free is None else f"; {free / 1e9:.1f} GB are free"
         announce(
-            f"case {largest.case.case} ({size}) takes a worker about {needed / 1e9:.1f} GB of memory, more than the "
-            f"usual {room.USUAL / 1e9:g} GB{there}: {fitting} worker{'s' * (fitting != 1)}"
+            f"case {largest.case.case} ({size}) takes a worker about {(PROCESS + largest.room.memory) / 1e9:.1f} GB of "
+            f"memory, more than the usual {WORKER / 1e9:g} GB; choose --workers by what is free"
         )
-    return fitting

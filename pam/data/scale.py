@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pam.data.pieces import chunks, flat
 from pam.errors import DataError
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -47,15 +48,15 @@ def scale(voxels: np.ndarray, name: str, *, zero_outside: bool) -> Scale:
 
     Raises `DataError`, without the case's name, for a modality that cannot be normalised, or not be held in float16.
     """
-    flat = _as_in_memory(voxels)
-    low, high = flat.min().item(), flat.max().item()
-    few_values = flat.dtype.kind in "iu" and flat.itemsize <= 2
+    values = flat(voxels)
+    low, high = _range(values, zero_outside=False)
+    few_values = values.dtype.kind in "iu" and values.itemsize <= 2
     with np.errstate(over="ignore", invalid="ignore"):  # told below, by the deviation
-        count, mean, variance = (_exact_moments if few_values else _moments)(flat, zero_outside)
+        count, mean, variance = (_exact_moments if few_values else _moments)(values, zero_outside)
     if variance <= (ALIKE * mean) * (ALIKE * mean):  # the sums of a constant need not be exact
-        counted = flat[flat != 0] if zero_outside else flat
-        if count == 0 or counted.min() == counted.max():
-            value = counted[0] if count else "zero"
+        lowest, highest = _range(values, zero_outside) if count else (0, 0)
+        if lowest == highest:
+            value = values.dtype.type(lowest) if count else "zero"
             raise DataError(
                 f"modality {name} is {value} everywhere; expected a scan, restore the file or remove the case"
             )
@@ -63,7 +64,7 @@ def scale(voxels: np.ndarray, name: str, *, zero_outside: bool) -> Scale:
     if not float(np.finfo(np.float32).tiny) < deviation < float(np.finfo(np.float32).max):
         raise DataError(f"modality {name} has a standard deviation of {deviation:.3g}; is the file damaged?")
     if zero_outside and low == 0 and mean > high - mean:
-        low = flat[flat != 0].min().item()
+        low, _ = _range(values, zero_outside)
     settings: dict[str, Any] = {
         "mean": mean,
         "deviation": deviation,
@@ -76,14 +77,14 @@ def scale(voxels: np.ndarray, name: str, *, zero_outside: bool) -> Scale:
             f"modality {name} has a voxel {made.largest:.3g} standard deviations from its mean, more than float16 "
             f"holds ({FLOAT16_MAX:.0f}); is the file damaged?"
         )
-    settings["loss"] = _loss(flat, made)
+    settings["loss"] = _loss(values, made)
     if not settings["loss"] <= LOSS_MAX:
         raise DataError(
             f"modality {name} has a voxel {made.largest:.3g} standard deviations from its mean, so that float16 would "
             f"blur the middle half of its voxels by {settings['loss']:.1%} of their spread; expected at most "
             f"{LOSS_MAX:.0%}: is the file damaged?"
         )
-    return Scale(**settings, table=_table(made, low, high, flat.dtype) if few_values else None)
+    return Scale(**settings, table=_table(made, int(low), int(high), values.dtype) if few_values else None)
 
 
 def _table(how: Scale, low: int, high: int, dtype: np.dtype) -> np.ndarray:
@@ -94,28 +95,34 @@ def _table(how: Scale, low: int, high: int, dtype: np.dtype) -> np.ndarray:
     return table
 
 
-def _exact_moments(flat: np.ndarray, zero_outside: bool) -> tuple[int, float, float]:
+def _range(values: np.ndarray, zero_outside: bool) -> tuple[float, float]:
+    """The lowest and the highest of the voxels that count; there must be some."""
+    counted = (chunk[chunk != 0] if zero_outside else chunk for chunk in chunks(values, CHUNK))
+    lowest, highest = zip(*((chunk.min().item(), chunk.max().item()) for chunk in counted if chunk.size), strict=True)
+    return min(lowest), max(highest)
+
+
+def _exact_moments(values: np.ndarray, zero_outside: bool) -> tuple[int, float, float]:
     """Number, mean and variance of the voxels that count: of integers, whose sums float64 holds exactly."""
-    count = int(np.count_nonzero(flat)) if zero_outside else flat.size
-    total = squares = 0
-    for first in range(0, flat.size, CHUNK):
-        chunk = flat[first : first + CHUNK].astype(np.float64)
-        total += int(chunk.sum())
-        squares += int(np.square(chunk, out=chunk).sum())  # not `@`: BLAS would start threads, which other workers need
+    count = total = squares = 0
+    for chunk in chunks(values, CHUNK):
+        count += int(np.count_nonzero(chunk)) if zero_outside else chunk.size
+        exact = chunk.astype(np.float64)
+        total += int(exact.sum())
+        squares += int(np.square(exact, out=exact).sum())  # not `@`: BLAS would start threads, which other workers need
     if count == 0:
         return 0, 0.0, 0.0
     return count, total / count, (count * squares - total * total) / (count * count)
 
 
-def _moments(flat: np.ndarray, zero_outside: bool) -> tuple[int, float, float]:
+def _moments(values: np.ndarray, zero_outside: bool) -> tuple[int, float, float]:
     """As `_exact_moments`, of any numbers, by a pass for the mean and one for the variance."""
-    count = int(np.count_nonzero(flat)) if zero_outside else flat.size
+    count = sum(int(np.count_nonzero(chunk)) if zero_outside else chunk.size for chunk in chunks(values, CHUNK))
     if count == 0:
         return 0, 0.0, 0.0
-    chunks = [flat[first : first + CHUNK] for first in range(0, flat.size, CHUNK)]
-    mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in chunks) / count
+    mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in chunks(values, CHUNK)) / count
     squares = 0.0
-    for chunk in chunks:
+    for chunk in chunks(values, CHUNK):
         offset = chunk - np.float64(mean)
         if zero_outside:
             offset[chunk == 0] = 0
@@ -123,12 +130,13 @@ def _moments(flat: np.ndarray, zero_outside: bool) -> tuple[int, float, float]:
     return count, mean, squares / count
 
 
-def _loss(flat: np.ndarray, how: Scale) -> float:
+def _loss(values: np.ndarray, how: Scale) -> float:
     """The rounding error (root mean square) of the middle half of the voxels, as a share of that half's spread.
 
     A share of the deviation would hide a loss where a few voxels stretch the deviation itself.
     """
-    sample = flat[:: max(1, flat.size // SAMPLE)]
+    step = max(1, values.size // SAMPLE)
+    sample = np.concatenate([chunk[::step] for chunk in chunks(values, step * (1 + CHUNK // step))])
     sample = sample[sample != 0] if how.zero_outside else sample
     exact = (sample.astype(np.float64) - how.mean) / how.deviation
     low, high = _quartiles(exact)
@@ -148,9 +156,3 @@ def _quartiles(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 0.0
     low, high = np.quantile(values, (0.25, 0.75), method="inverted_cdf")
     return float(low), float(high)
-
-
-def _as_in_memory(voxels: np.ndarray) -> np.ndarray:
-    """The voxels, one-dimensional, in the order in which they lie in memory: several times as fast to pass over."""
-    forward = voxels[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in voxels.strides)]
-    return forward.transpose(np.argsort(-np.array(forward.strides), kind="stable")).reshape(-1)

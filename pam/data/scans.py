@@ -1,29 +1,24 @@
-"""Checked volumes: all files of a case, read and compared with each other and with what the data set promises."""
+"""Checked scans: all modalities of a case and its target, on one grid."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pam.data import frames, nifti, tiff
 from pam.data.geometry import Geometry
+from pam.data.parts import read as parts_of
+from pam.data.parts import refuse
+from pam.data.pieces import chunks, flat, keep, planes, rows_at_once
 from pam.datasets.dataset import Case, Dataset
-from pam.errors import DataError
 
-AFFINE_TOLERANCE_MM = 0.01  # files of one case are resampled to one grid; headers differ by rounding alone
-
-Content = TypeVar("Content")
-Report = Callable[[Path, str], None]  # hears of each problem; a reader goes on with what is left if this returns
+VALUES = 2**16  # labels that are looked at at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """A case, checked: its modalities and its target on one grid."""
+    """A case, checked: its modalities and its target on one grid. Its arrays may lie in files: see `slabs`."""
 
     images: tuple[np.ndarray, ...]  # one d h w per modality, of the files' own types
     target: np.ndarray  # d h w, bool; may be empty
@@ -31,15 +26,15 @@ class Scan:
     spacing_mm: tuple[float, float, float] | None  # d h w; None: the source does not tell
     geometry: Geometry | None  # None: the source has none
 
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What could be read of a case: a scan whose parts may be absent."""
-
-    images: tuple[np.ndarray | None, ...]  # one d h w per modality
-    labels: np.ndarray | None  # d h w, the values of the file
-    spacing_mm: tuple[float, float, float] | None = None
-    geometry: Geometry | None = None
+    def slabs(self) -> Iterator[Scan]:
+        """The scan, some successive slices at a time, in memory."""
+        for rows in rows_at_once(*self.images, self.target):
+            yield replace(
+                self,
+                images=tuple(planes(voxels, rows) for voxels in self.images),
+                target=planes(self.target, rows),
+                numbers=self.numbers[rows],
+            )
 
 
 def read(dataset: Dataset, case: Case) -> Scan:
@@ -47,195 +42,26 @@ def read(dataset: Dataset, case: Case) -> Scan:
 
     Raises `DataError` for a file or a mismatch that breaks the data set's promise.
     """
-    parts = read_parts(dataset, case, _refuse)
+    parts = parts_of(dataset, case, refuse)
     images = tuple(voxels for voxels in parts.images if voxels is not None)
-    labels = np.zeros_like(images[0], dtype=np.uint8) if not case.target else parts.labels
-    assert labels is not None and len(images) == len(parts.images), "`_refuse` let a problem pass"
+    assert len(images) == len(parts.images), "`refuse` let a problem pass"
+    shape = images[0].shape
     return Scan(
         images=images,
-        target=target_of(labels, dataset),
-        numbers=case.numbers or tuple(range(len(labels))),
+        target=np.zeros(shape, bool) if parts.labels is None else _target(parts.labels, dataset, parts.on_disk),
+        numbers=case.numbers or tuple(range(shape[0])),
         spacing_mm=parts.spacing_mm,
         geometry=parts.geometry,
     )
 
 
-def target_of(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _target(labels: np.ndarray, dataset: Dataset, on_disk: bool) -> np.ndarray:
     """Where the labels (d h w) are the target; plane by plane, since NumPy copies what it is given."""
-    target = np.empty(labels.shape, bool)
-    for plane, found in zip(labels, target, strict=True):
-        found[...] = np.isin(plane, dataset.target_labels)
-    return target
+    slabs = (planes(labels, rows) for rows in rows_at_once(labels))
+    found = (np.isin(plane, dataset.target_labels) for slab in slabs for plane in slab)
+    return keep(found, labels.shape, bool, on_disk=on_disk)
 
 
-def read_parts(dataset: Dataset, case: Case, report: Report) -> Parts:
-    """Read what can be read of a case; `report` hears of everything that breaks the data set's promise."""
-    return READERS[dataset.reader][0](dataset, case, report)
-
-
-def read_shape(dataset: Dataset, case: Case) -> tuple[int, int, int]:
-    """A case's shape (d h w), from the headers alone."""
-    return READERS[dataset.reader][1](dataset, case)
-
-
-def memory(dataset: Dataset, case: Case) -> int:
-    """Bytes that it takes to read a case at most, from the headers alone.
-
-    Files of other kinds than NIfTI hold 8 bits per value: as many bytes as values, twice while they are put together.
-    """
-    voxels = math.prod(read_shape(dataset, case))
-    if not dataset.reader.startswith("nifti"):
-        return 2 * voxels * (len(dataset.modalities) + 1)
-    files = [nifti.memory(path) for path in case.files]
-    resampled = sum(name in dataset.resampled for name in dataset.modalities)
-    return sum(held for held, _ in files) + max(more for _, more in files) + voxels + 4 * voxels * resampled
-
-
-def _refuse(path: Path, message: str) -> NoReturn:
-    raise DataError(f"{path}: {message}")
-
-
-def _attempt(report: Report, path: Path, reader: Callable[[Path], Content]) -> Content | None:
-    """What the reader makes of the file; None after a report of its error."""
-    try:
-        return reader(path)
-    except DataError as error:
-        report(path, str(error).removeprefix(f"{path}: "))
-        return None
-
-
-def _read_nifti(dataset: Dataset, case: Case, report: Report) -> Parts:
-    volumes = [_attempt(report, path, nifti.read) for path in case.images]
-    return _on_one_grid(dataset, case, case.images, volumes, report)
-
-
-def _read_nifti_stack(dataset: Dataset, case: Case, report: Report) -> Parts:
-    count = len(dataset.modalities)
-    stack = _attempt(report, case.images[0], lambda path: nifti.read_stack(path, count))
-    return _on_one_grid(dataset, case, case.images * count, stack or [None] * count, report)
-
-
-def _on_one_grid(
-    dataset: Dataset, case: Case, paths: Sequence[Path], volumes: Sequence[nifti.Volume | None], report: Report
-) -> Parts:
-    """The volumes and the target, compared; those on a grid of their own brought to the others'."""
-    target = _attempt(report, case.target[0], nifti.read) if case.target else None
-    own = [volume for name, volume in zip(dataset.modalities, volumes, strict=True) if name not in dataset.resampled]
-    grid = target or next((volume for volume in own if volume), None)
-    volumes = [
-        nifti.resample(volume, grid) if volume and grid and name in dataset.resampled else volume
-        for name, volume in zip(dataset.modalities, volumes, strict=True)
-    ]
-    pairs = zip((*case.target, *paths), (*([target] if case.target else []), *volumes), strict=True)
-    known = [(path, volume) for path, volume in pairs if volume is not None]
-    for path, volume in known[1:]:
-        _compare(path, volume, *known[0], report)
-    if target is not None:
-        _check_labels(dataset, case.target[0], target.voxels, report)
-    return Parts(
-        images=tuple(None if volume is None else volume.voxels for volume in volumes),
-        labels=None if target is None else target.voxels,
-        spacing_mm=known[0][1].spacing_mm if known else None,
-        geometry=None if volumes[0] is None else volumes[0].geometry,
-    )
-
-
-def _compare(path: Path, volume: nifti.Volume, other: Path, reference: nifti.Volume, report: Report) -> None:
-    if volume.voxels.shape != reference.voxels.shape:
-        report(
-            path,
-            f"shape {_xyz(volume)} differs from that of {other.name}, {_xyz(reference)} "
-            "(x y z, RAS); expected one grid per case",
-        )
-    elif not np.allclose(volume.affine, reference.affine, rtol=0, atol=AFFINE_TOLERANCE_MM):
-        report(path, f"spacing, axes or origin differ from those of {other.name}; expected one grid per case")
-
-
-def _read_nifti_shape(_: Dataset, case: Case) -> tuple[int, int, int]:
-    return nifti.read_shape(case.target[0] if case.target else case.images[0])
-
-
-def _read_tiff_slices(dataset: Dataset, case: Case, report: Report) -> Parts:
-    channels = len(dataset.modalities)
-    images, masks = _stack(case.images, channels, report), _stack(case.target, 1, report)
-    if images is not None and masks is not None and masks.shape != images.shape[:3]:
-        message = f"mask of {masks.shape[1:]} pixels, slice of {images.shape[1:3]}; expected the same"
-        report(case.target[0], message)
-    for path, mask in zip(case.target, masks if masks is not None else (), strict=masks is not None):
-        _check_labels(dataset, path, mask, report)
-    split = (None,) * channels if images is None else tuple(np.moveaxis(images, -1, 0))
-    return Parts(images=split, labels=masks)
-
-
-def _read_tiff_shape(dataset: Dataset, case: Case) -> tuple[int, int, int]:
-    return len(case.images), *tiff.read_shape(case.images[0], len(dataset.modalities))
-
-
-def _stack(paths: tuple[Path, ...], channels: int, report: Report) -> np.ndarray | None:
-    """The slices d h w (c), if all can be read and are of one size."""
-    slices = [_attempt(report, path, lambda path: tiff.read(path, channels)) for path in paths]
-    read = [(path, pixels) for path, pixels in zip(paths, slices, strict=True) if pixels is not None]
-    odd = [(path, pixels) for path, pixels in read if pixels.shape != read[0][1].shape]
-    for path, pixels in odd:
-        first, shape = read[0][0].name, read[0][1].shape[:2]
-        report(path, f"{pixels.shape[:2]} pixels, {first} has {shape}; expected one size per case")
-    return np.stack([pixels for _, pixels in read]) if read and not odd and len(read) == len(paths) else None
-
-
-def _read_frame(dataset: Dataset, case: Case, report: Report) -> Parts:
-    assert dataset.size is not None, "a data set of frames says to which size they are brought"
-    size = dataset.size
-    pixels = _attempt(report, case.images[0], lambda path: _shrunk(path, frames.read(path, "RGB"), size))
-    labels = _attempt(report, case.target[0], lambda path: frames.read(path, "L")) if case.target else None
-    masks = None
-    if labels is not None:
-        _check_labels(dataset, case.target[0], labels, report)
-        target = np.isin(labels, dataset.target_labels)
-        fraction = _attempt(report, case.target[0], lambda path: _shrunk(path, target, size))
-        if fraction is not None:
-            masks = np.where(fraction >= 0.5, dataset.target_labels[0], 0)[None]
-    split = (None,) * len(dataset.modalities) if pixels is None else tuple(np.moveaxis(pixels, -1, 0)[:, None])
-    return Parts(images=split, labels=masks)
-
-
-def _shrunk(path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    try:
-        return frames.shrink(pixels, size)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _read_frame_shape(dataset: Dataset, _: Case) -> tuple[int, int, int]:
-    assert dataset.size is not None
-    return 1, *dataset.size
-
-
-def _check_labels(dataset: Dataset, path: Path, labels: np.ndarray, report: Report) -> None:
-    """Report labels that are not the data set's."""
-    planes = labels if labels.ndim == 3 else labels[None]
-    found = {0} | {value.item() for plane in planes for value in np.unique(plane[plane != 0])}  # zeros need no sorting
-    if not found <= set(dataset.labels):
-        report(
-            path,
-            f"label values {_set(found)}, expected a subset of {_set(dataset.labels)}; "
-            f"is this the raw {dataset.title} segmentation?",
-        )
-
-
-def _set(values: set[float] | tuple[int, ...]) -> str:
-    shown = [f"{value:g}" for value in sorted(values)]
-    return "{" + ", ".join(shown if len(shown) <= 8 else [*shown[:7], "…"]) + "}"
-
-
-def _xyz(volume: nifti.Volume) -> tuple[int, ...]:
-    return volume.voxels.shape[::-1]
-
-
-Read = Callable[[Dataset, Case, Report], Parts]
-ReadShape = Callable[[Dataset, Case], tuple[int, int, int]]
-READERS: dict[str, tuple[Read, ReadShape]] = {
-    "nifti": (_read_nifti, _read_nifti_shape),
-    "nifti_stack": (_read_nifti_stack, _read_nifti_shape),
-    "frames": (_read_frame, _read_frame_shape),
-    "tiff_slices": (_read_tiff_slices, _read_tiff_shape),
-}
+def has_target(labels: np.ndarray, dataset: Dataset) -> bool:
+    """Whether any of the labels (d h w) is the target."""
+    return any(np.isin(chunk, dataset.target_labels).any() for chunk in chunks(flat(labels), VALUES))

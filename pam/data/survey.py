@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pam.data import scans
+from pam.data import parts
 from pam.data.processes import Count, each_in_threads
+from pam.data.room import Room
 from pam.datasets.dataset import Case, Dataset
 from pam.errors import DataError
 
@@ -27,7 +28,7 @@ class Place:
     source_hash: str
     shape: tuple[int, int, int]  # d H W of the source
     first: int  # row of its first slice
-    memory: int  # bytes that it takes to read it, at most
+    room: Room  # what it takes to read it, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +49,19 @@ class Plan:
     @property
     def largest(self) -> Place:
         """The case that takes the most memory."""
-        return max(self.places, key=lambda place: place.memory)
+        return max(self.places, key=lambda place: place.room.memory)
+
+    def scratch(self, workers: int) -> int:
+        """Bytes of the disk that so many workers take at most while they read cases too large for memory."""
+        return sum(sorted(place.room.disk for place in self.places)[-workers:])
 
 
 def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], workers: int, progress: Count) -> Plan:
     """Hash the cases' files and read their shapes. Raises `DataError` for the first bad case."""
     looked = each_in_threads(partial(_look, dataset), cases, workers, progress)
     places, first = [], 0
-    for case, (source_hash, shape, memory) in zip(cases, looked, strict=True):
-        places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first, memory=memory))
+    for case, (source_hash, shape, room) in zip(cases, looked, strict=True):
+        places.append(Place(case=case, source_hash=source_hash, shape=shape, first=first, room=room))
         first += shape[0]
     wanted = dataset.size or [max(place.shape[axis] for place in places) for axis in (1, 2)]
     height, width = (-(-length // SIZE_MULTIPLE) * SIZE_MULTIPLE for length in wanted)
@@ -73,14 +78,14 @@ def survey(dataset: Dataset, cases: Sequence[Case], left_out: Sequence[Case], wo
     )
 
 
-def _look(dataset: Dataset, case: Case) -> tuple[str, tuple[int, int, int], int]:
-    """Content hash of the case's files, its shape, and the memory that it takes to read it."""
-    shape = scans.read_shape(dataset, case)
+def _look(dataset: Dataset, case: Case) -> tuple[str, tuple[int, int, int], Room]:
+    """Content hash of the case's files, its shape, and what it takes to read it."""
+    shape = parts.read_shape(dataset, case)
     digest = hashlib.sha256()
     for path in case.files:
         digest.update(_file_hash(path))
     digest.update(json.dumps(case.numbers).encode())
-    return digest.hexdigest(), shape, scans.memory(dataset, case)
+    return digest.hexdigest(), shape, parts.room_for(dataset, case)
 
 
 def _file_hash(path: Path) -> bytes:

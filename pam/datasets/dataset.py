@@ -24,7 +24,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One scan: its files, in an order that its data set's reader knows (`pam.data.scans`)."""
+    """One scan: its files, in an order that its data set's reader knows (`pam.data.parts`)."""
 
     case: str
     patient: str
@@ -60,7 +60,7 @@ class Dataset:
     size: tuple[int, int] | None  # (h, w) of the centre crop; None: the largest case's; rounded up to multiples of 8
     zero_outside: bool  # whether 0 means outside the head: such voxels do not count in the normalisation and stay 0
     recipe: Recipe
-    reader: str  # of `pam.data.scans.READERS`
+    reader: str  # of `pam.data.parts.READERS`
     split: str = "folds"  # how its patients are split unless a study says otherwise, see `pam.data.split_choice`
     find: Callable[[Path], list[Case]]  # a module's function or a partial of one: it travels to other processes
     write_source: Callable[[Path], None] | None = None  # phantoms only: makes the source folder
