@@ -7,6 +7,7 @@ Every trouble with the store is an `Unreachable`. Takes obstore, which a PAM_HOM
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pam import home
 from pam.errors import PamError, Unreachable
@@ -26,6 +28,7 @@ HERE_ALONE = ("service", "searches")  # folders that belong to one machine: a se
 THREADS = 8  # of downloads
 CLIENT = {"connect_timeout": "5s", "timeout": "10m", "allow_http": True}  # of a request, a large object's among them
 RETRY = {"max_retries": 20, "retry_timeout": timedelta(seconds=20)}  # a short outage costs no cell
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
 PART_BYTES = 16 * 2**20  # read at once of a large object
 
 
@@ -169,8 +172,24 @@ def _open(uri: str) -> Any:
         raise PamError(
             f"PAM_HOME is {uri}, which takes obstore: {error}; pip install 'pam-ablation[object-store]'"
         ) from error
+    _check_endpoint(uri)
     try:
         make: Any = from_url  # overloaded by kinds of stores
         return make(uri, client_options=CLIENT, retry_config=RETRY)
     except (BaseError, ValueError) as error:
         raise PamError(f"PAM_HOME is {uri}: {_line(error)}; expected such as s3://bucket/pam") from error
+
+
+def _check_endpoint(uri: str) -> None:
+    """Raise `PamError` for an address of another store than Amazon's that is none: obstore would end the process."""
+    for name in ENDPOINTS if uri.startswith("s3://") else ():
+        named = os.environ.get(name, "http://unset")
+        try:
+            parts = urlsplit(named)
+            good = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        except ValueError:
+            good = False
+        if not good:
+            raise PamError(
+                f"{name} is {redact(named)!r}; expected such as https://minio.example.org, or not set at all"
+            )

@@ -199,6 +199,16 @@ def test_a_store_that_is_away_is_told_in_one_line(object_store, monkeypatch):
     assert files.is_storage(raised.value), "a sweep stops as for a disk that fails"
 
 
+@pytest.mark.parametrize("address", ["", "minio:9000", "ftp://host", "http://", "http://[bad", "http://me:s3cret@"])
+@pytest.mark.parametrize("name", remote.ENDPOINTS)
+def test_an_endpoint_that_is_none_is_told_in_one_line_without_its_password(monkeypatch, name: str, address: str):
+    monkeypatch.setenv(name, address)
+    monkeypatch.setenv("PAM_HOME", "s3://elsewhere/pam")
+    with pytest.raises(PamError, match=rf"^{name} is '.*'; expected such as https://[^\n]*$") as raised:
+        overview.studies()
+    assert "s3cret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("named", "told"),
     [
