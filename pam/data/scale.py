@@ -136,7 +136,7 @@ def _loss(values: np.ndarray, how: Scale) -> float:
     A share of the deviation would hide a loss where a few voxels stretch the deviation itself.
     """
     step = max(1, values.size // SAMPLE)
-    sample = np.concatenate([chunk[::step] for chunk in chunks(values, step * (1 + CHUNK // step))])
+    sample = np.concatenate([chunk[::step].copy() for chunk in chunks(values, step * (1 + CHUNK // step))])
     sample = sample[sample != 0] if how.zero_outside else sample
     exact = (sample.astype(np.float64) - how.mean) / how.deviation
     low, high = _quartiles(exact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ PROGRAMS = ("ip", "unshare", "setpriv", "psql")
 PATIENCE = 300.0  # a hang is told from a machine that is busy
 CUT_OFF = 60.0  # seconds
 CELLS = 6
+MEASURED = {"train_seconds_mean", "peak_memory_mb_max"}  # columns of a table that no two trainings share
 STUDY = """
 from pam.study import Study, Variant, grid
 
@@ -117,21 +119,33 @@ def hosts(ids: list[str]) -> set[str]:
     return {line["host"] for cell_id in ids for line in cell_log.read(cell_id) if line["event"] == cell_log.STARTED}
 
 
-def reference(study: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> dict:
-    """The study's entries by cell, trained in one process on one machine."""
+def tables(study: Path, out: Path) -> dict[str, list[dict[str, str]]]:
+    """The rows of every table that the study's report prints, but for `MEASURED`."""
+    words = [sys.executable, "-m", "pam.report", str(study / "study.py"), "--out", str(out)]
+    run = subprocess.run(words, cwd=study, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = {path.name: csv.DictReader(path.read_text().splitlines()) for path in out.glob("study/*/tables/*.csv")}
+    return {name: [{key: row[key] for key in row.keys() - MEASURED} for row in table] for name, table in rows.items()}
+
+
+def reference(
+    study: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict, dict]:
+    """The study's entries by cell, trained in one process on one machine, and its tables."""
     with monkeypatch.context() as patched:
         patched.setenv("PAM_HOME", str(tmp_path_factory.mktemp("alone")))
         patched.setenv("PYTHONPATH", os.pathsep.join([str(study), os.environ.get("PYTHONPATH", "")]))
         words = [sys.executable, "-m", "pam.train", "study.py", "--all"]
         run = subprocess.run(words, cwd=study, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
-        return {cell["id"]: ledger.read(cell["id"]) for cell in manifest.read("study")["cells"]}
+        entries = {cell["id"]: ledger.read(cell["id"]) for cell in manifest.read("study")["cells"]}
+        return entries, tables(study, study / "alone")
 
 
 def test_a_sweep_over_three_machines_ends_like_one_on_one_machine_whatever_befalls_two_of_them_and_mlflow(
     three, study, database, tmp_path_factory, monkeypatch
 ):
-    alone = reference(study, tmp_path_factory, monkeypatch)
+    alone, expected = reference(study, tmp_path_factory, monkeypatch)
     server = mlflow_server(three, study)
     for number in (1, 2, 3):
         ray_node(three, number)
@@ -172,6 +186,7 @@ def test_a_sweep_over_three_machines_ends_like_one_on_one_machine_whatever_befal
         assert found[cell_id].slices.equals(entry.slices)
         assert found[cell_id].cases.equals(entry.cases)
         assert list(found[cell_id].epochs.loss) == list(entry.epochs.loss)
+    assert expected["paper.csv"] and tables(study, study / "together") == expected
     assert mirrored(database) == dict.fromkeys(alone, "FINISHED")
 
 
