@@ -1,5 +1,5 @@
 # make demo    the main job on a phantom: study, table, figure
-# make test    ruff, mypy and the tests; SLOW=1 adds the tests that take minutes
+# make test    ruff, mypy and the tests, in WORKERS=3 processes; SLOW=1 adds the tests that take minutes
 # make docs    the documentation's pages, in docs/build; a warning or a dead link is a failure
 # make lint    ruff and mypy alone
 # make format  rewrite the code as ruff wants it
@@ -11,6 +11,8 @@
 
 PYTHON ?= python3
 STUDY ?= fpa_dilation
+# More than two cores: many tests wait for processes that they have started.
+WORKERS ?= 3
 # The demo keeps to a home of its own, whatever PAM_HOME says, so that it never meets real results.
 DEMO_HOME ?= $(CURDIR)/.pam
 
@@ -29,9 +31,10 @@ demo: $(RUN)
 	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.sweep $(STUDY) --demo
 	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.report $(STUDY)
 
-# After the linters, so that pytest's summary is what is printed last.
+# After the linters, so that pytest's summary is what is printed last. A file's tests share fixtures: they stay together,
+# in the order of tests/conftest.py.
 test: lint
-	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow")
 
 # -W: links between pages that lead nowhere are warnings, and those to other files a test looks up.
 docs: $(DOCS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a benchmark asks for its thread
 
 # Where the tests run in the background Ctrl-C is ignored, and so it would be by the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests of minutes go first: where several processes share the work, none begins one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ray_folder() -> Iterator[None]:
+    """A folder of Ray's own for each process of tests: it finds no cluster but those that its tests start."""
+    folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray puts sockets there, whose paths have 107 letters
+    os.environ["RAY_TMPDIR"] = folder
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
