@@ -15,7 +15,8 @@ from pam import home, remote
 from pam.errors import PamError
 
 # What a file system says when nothing can be stored any more: full, over quota, read-only, broken, gone.
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+STORAGE = (*FULL, errno.EIO, errno.ESTALE)
 
 FETCHED = ".fetched"  # below PAM_HOME, what this machine has read of an object store
 PROBE = "writable"  # the object that tells whether a store takes any
@@ -24,6 +25,11 @@ PROBE = "writable"  # the object that tells whether a store takes any
 def is_storage(error: BaseException | None) -> bool:
     """Whether the error is the file system's, and not that of what was stored."""
     return isinstance(error, OSError) and error.errno in STORAGE
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether the error is that of a file system that takes no more, so that trying again at once is in vain."""
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 @contextmanager
@@ -130,7 +136,7 @@ def rewrite(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *, otherwise: str = "set PAM_HOME to a folder of yours") -> None:
     """Raise `PamError` unless files can be made in the folder, which is made if need be."""
     if remote.key(folder):
         remote.write(PROBE, b"0")
@@ -140,9 +146,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
     except OSError as error:
-        raise PamError(
-            f"{folder}: cannot be written ({error.strerror}); free it, or set PAM_HOME to a folder of yours"
-        ) from error
+        raise PamError(f"{folder}: cannot be written ({error.strerror}); free it, or {otherwise}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pam import cells, failures, ledger
-from pam.files import is_storage
+from pam.files import is_full, is_storage
 from pam.redact import redact
 from pam.study import Cell
 from pam.sweep import schedule
@@ -65,12 +65,14 @@ class Events(schedule.Listener):
             self._no_result(cell_id, failure)
 
     def on_retry(self, cell_id: str, error: BaseException) -> None:
+        if is_full(_cause(error)):
+            self._stopped = self._stopped or storage_failed(error)
+            return
         self._progress.retry(cell_id, one_line(error))
 
     def on_failed(self, cell_id: str, error: BaseException) -> None:
         last = self._last.pop(cell_id, {})
-        cause = getattr(error, "cause", None) or error
-        if is_storage(cause):
+        if is_storage(_cause(error)):
             self._stopped = self._stopped or storage_failed(error)
             return
         failure = failures.Failure(
@@ -112,6 +114,11 @@ class Events(schedule.Listener):
 def storage_failed(error: BaseException) -> str:
     """Why a sweep stops whose results cannot be stored: no cell is to blame."""
     return f"storage failed ({one_line(error)}); mend it"
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What was raised in a trial's process, without Ray's wrapping."""
+    return getattr(error, "cause", None) or error
 
 
 def one_line(error: BaseException) -> str:

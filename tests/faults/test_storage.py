@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+EPOCHS = 4
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1200),
@@ -27,10 +28,11 @@ def mounted(folder: Path, *words: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # also where a process still has a file open
 
 
-def test_a_full_disk_stops_the_sweep_and_blames_no_cell(disturbed, same):
+def test_a_full_disk_stops_the_sweep_at_once_and_nothing_that_was_stored_is_trained_again(undisturbed, disturbed, same):
     folders = [disturbed.home / "checkpoints", disturbed.home / "ledger"]
     small = ("-t", "tmpfs", "-o", "size=16k", "tmpfs")
     with mounted(folders[0], *small), mounted(folders[1], *small):
+        trained = []  # each cell's steps when a disk was found full
         for folder in folders:
             code, output = disturbed.sweep()
             assert code == 1, output
@@ -38,10 +40,16 @@ def test_a_full_disk_stops_the_sweep_and_blames_no_cell(disturbed, same):
             assert "4 cells to go; the same command goes on with them" in output
             assert list((disturbed.home / "failures").iterdir()) == []
             assert not [path for path in folder.rglob("*") if path.is_file()]  # nothing half-written stays behind
+            trained.append(disturbed.steps("train"))
             subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
         code, output = disturbed.sweep()
         assert code == 0, output
-        same(intervals=100, scored_once=False)  # what could not be stored was computed in vain
+        same(intervals=6, scored_once=False)  # two cells at a time; those that the ledger lacked were scored again
+    for cell, whole in undisturbed.steps("train").items():
+        interval = whole // EPOCHS
+        vain = trained[0][cell]  # no checkpoint could be stored
+        assert vain <= 2 * interval
+        assert disturbed.steps("train")[cell] - vain <= whole + interval  # what could be stored was not trained again
 
 
 def test_a_read_only_ledger_is_found_before_anything_is_trained_or_recorded(disturbed):
