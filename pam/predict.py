@@ -18,8 +18,9 @@ from pam.data import new_case, nifti
 from pam.data.new_case import NewCase
 from pam.datasets import DATASETS
 from pam.ensemble import Ensemble, Segmentation
+from pam.errors import DataError
 from pam.evaluate import in_unit
-from pam.files import whole, write_text
+from pam.files import check_writable, whole, write_text
 from pam.metrics import score
 
 
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     networks = ensemble.load(asked, arguments.variant)
     # All cases are read before the first is written: a bad one leaves nothing half-done.
     cases = [new_case.read(dataset, place, networks.size, networks.modalities) for place in arguments.case]
+    _check_names(arguments.case, [new.case.case for new in cases])
+    check_writable(arguments.out, otherwise="name another folder with -o")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(_heading(networks))
     rows = []
@@ -49,6 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(table[["case", "dice", "iou", "hd95_mm", "state"]].to_string(index=False))
     write_text(arguments.out / "provenance.json", json.dumps(_provenance(networks), indent=1))
     return 0
+
+
+def _check_names(places: Sequence[Path], names: Sequence[str]) -> None:
+    """Raise `DataError` for two cases of one name: the files of one would replace the other's."""
+    first: dict[str, Path] = {}
+    for place, name in zip(places, names, strict=True):
+        if name in first:
+            raise DataError(f"{place}: a case named {name}, as in {first[name]}; segment one of them with another -o")
+        first[name] = place
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

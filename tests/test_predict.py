@@ -143,6 +143,16 @@ def test_bad_input_is_one_line_and_nothing_is_written(damage, words, message, sc
     assert not (tmp_path / "out").exists()
 
 
+def test_two_cases_of_one_name_are_refused_and_so_is_a_place_that_cannot_be_written(scans, tmp_path, capsys):
+    other = shutil.copytree(scans / NEW, tmp_path / "other" / "HGG" / NEW)
+    assert run(scans / NEW, other, "-o", tmp_path / "out") == cli.BAD_INPUT
+    assert f"{other}: a case named {NEW}, as in {scans / NEW}; " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    assert run(scans / NEW, "-o", tmp_path / "file") == cli.BAD_INPUT
+    assert "file: cannot be written (File exists); free it, or name another folder with -o" in capsys.readouterr().err
+
+
 def test_a_folder_of_several_cases_is_refused(scans, tmp_path, capsys):
     assert run(scans, "-o", tmp_path / "out") == cli.BAD_INPUT
     assert f"holds {PATIENTS + 1} cases" in capsys.readouterr().err

@@ -133,6 +133,10 @@ def test_the_list_names_every_cell_and_whether_it_is_done(folder, monkeypatch, c
         ([], "error: no cells named: give --cells ID …"),
         (["--cells", "abc"], "error: --cells abc: no cell of study 'small' on phantom with these settings; --list"),
         (["--all", "--cpus", "0"], "error: --cpus is 0; expected"),
+        (
+            ["--all", "--carry", __file__],
+            f"error: {__file__}: cannot be written (File exists); free it, or name another",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(words, said, folder, capsys, monkeypatch):

@@ -73,8 +73,8 @@ def _in_folder(dataset: Dataset, folder: Path) -> tuple[Dataset, Case]:
     else:
         raise DataError(f"{folder}: no case of {dataset.title} in it; expected {dataset.expects}{or_file}")
     if len(found) > 1:
-        names = ", ".join(case.case for case in found[:3])
-        raise DataError(f"{folder}: holds {len(found)} cases ({names} …); expected one case's folder{or_file}")
+        names = ", ".join(case.case for case in found[:3]) + " …" * (len(found) > 3)
+        raise DataError(f"{folder}: holds {len(found)} cases ({names}); expected one case's folder{or_file}")
     return dataset.at(source), found[0]
 
 

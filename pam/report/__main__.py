@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pam import cli
 from pam.errors import StudyError
+from pam.files import check_writable
 from pam.report.fetch import home_from
 from pam.report.publish import Report, collect, make, swept
 from pam.report.verify import problems
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         uri = arguments.tracking_uri
         with home_from(uri, name, arguments.dataset) if uri else nullcontext():
             found = collect(name, arguments.dataset)
+            if not arguments.check:
+                check_writable(arguments.out, otherwise="name another folder with --out")
             report = make(found)
             lines = problems(report, found, arguments.out) if arguments.check else []
         if arguments.check:

@@ -29,6 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     chosen = _chosen(asked, arguments)
     missing = [(cell, split) for cell, split in chosen if not local.done(cell.id, waiting)]
+    if missing:
+        for folder in (home.checkpoints(), home.leases(), *([] if carried else [home.ledger()])):
+            files.check_writable(folder)
+    if missing and carried:
+        files.check_writable(carried, otherwise="name another folder with --carry")
     cells = [cell for cell, _ in chosen]
     manifest.write(
         asked.study,
