@@ -14,6 +14,7 @@ from pam.data.store import Store
 from pam.datasets import DATASETS
 from pam.sweep import __main__ as sweep
 from pam.sweep.plan import apply_settings, check, plan
+from pam.sweep.request import Request, settle
 
 TABLES = Path(__file__).resolve().parent.parent / "pam" / "report" / "paper_tables"
 NAMES = study.names()
@@ -74,6 +75,12 @@ def test_a_studys_demo_has_a_phantom_in_the_layout_of_its_data(name: str) -> Non
     assert stand_in.phantom
     assert len(stand_in.modalities) == len(dataset.modalities)
     assert stand_in.reader == dataset.reader
+
+
+def test_the_demo_of_a_study_of_seeds_has_more_than_one() -> None:
+    seeds = {name: settle(Request(study=study.load(name), demo=True))[0].seeds for name in NAMES}
+    assert seeds.pop("noise_floor") == 2
+    assert set(seeds.values()) == {1}
 
 
 def test_the_list_shows_question_size_claims_and_cost(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,9 @@ from pam.errors import DataError, StudyError
 from pam.study import Cell, Study
 from pam.sweep.plan import apply_settings, check, plan, split_of, splits_of
 
-# The demo's smaller study: enough folds for error bars, small enough to wait for.
-DEMO_FOLDS, DEMO_SEEDS = 3, 1
+# The demo's smaller study: enough folds for error bars, small enough to wait for. Of the seeds a third, so that a study
+# that asks what a seed does still has several.
+DEMO_FOLDS, DEMO_SEEDS_OF = 3, 3
 DEMO_SETTINGS = {"width": 8}
 
 
@@ -76,7 +77,8 @@ def settle(request: Request) -> tuple[Study, dict[str, Any]]:
     study, settings = request.study, dict(request.settings)
     if request.demo:
         stand_in = DATASETS.build(study.dataset).stand_in
-        study = replace(study, dataset=stand_in, folds=DEMO_FOLDS, seeds=DEMO_SEEDS)
+        seeds = max(1, study.seeds // DEMO_SEEDS_OF)
+        study = replace(study, dataset=stand_in, folds=DEMO_FOLDS, seeds=seeds)
         settings = DEMO_SETTINGS | settings
     if request.dataset:
         study = replace(study, dataset=request.dataset)
