@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -208,12 +209,13 @@ class Runs:
 
     def _finish(self, cell_id: str) -> None:
         """Log all that the ledger holds of the cell and end its run; nothing if another process did so meanwhile."""
-        run_id = self._running(cell_id)
-        run = self._client.get_run(run_id)
-        if run.data.tags.get(OUTCOME) == "finished":
-            self._end(CELL, cell_id, "FINISHED")
-            return
         entry = ledger.read(cell_id)
+        run_id = self._running(cell_id, _milliseconds(datetime.fromisoformat(entry.provenance["started"])))
+        run = self._client.get_run(run_id)
+        ended = run.info.start_time + round(1000 * entry.provenance["train_seconds"])  # a duration is the training's
+        if run.data.tags.get(OUTCOME) == "finished":
+            self._end(CELL, cell_id, "FINISHED", ended)
+            return
         self._logged.pop(cell_id, None)  # another process may have logged since
         epochs = cast("list[dict[str, Any]]", entry.epochs.to_dict("records"))
         self.epochs(cell_id, epochs)
@@ -228,7 +230,7 @@ class Runs:
         note = shown.cell_note(self._cells[cell_id], entry, phantom=self._manifest["phantom"])
         told |= {OUTCOME: "finished", "mlflow.note.content": note}
         self._client.log_batch(run_id, metrics=metrics, tags=_tags(told))
-        self._end(CELL, cell_id, "FINISHED")
+        self._end(CELL, cell_id, "FINISHED", ended)
 
     def _artifacts(self, cell_id: str, run_id: str, entry: ledger.Entry) -> None:
         """Configuration, the ledger's files, log, overlays of some test cases, and the weights where they are kept."""
@@ -257,12 +259,12 @@ class Runs:
         self._client.log_batch(run_id, tags=_tags(told))
         self._end(CELL, cell_id, "FAILED")
 
-    def _running(self, cell_id: str) -> str:
-        """The id of the cell's run, in state RUNNING."""
+    def _running(self, cell_id: str, began: int | None = None) -> str:
+        """The id of the cell's run, in state RUNNING. `began`: when a new one started, in ms; now if None."""
         cell = self._cells[cell_id]
         if (CELL, cell_id) not in self._runs:
             tags = {"mlflow.parentRunId": self._parent(cell)}
-            self._find_or_create(CELL, cell_id, cell, shown.run_name(cell), tags)
+            self._find_or_create(CELL, cell_id, cell, tags, began)
         run = self._runs[CELL, cell_id]
         if run.info.status != "RUNNING":
             self._client.update_run(run.info.run_id, status="RUNNING")
@@ -271,16 +273,19 @@ class Runs:
 
     def _parent(self, cell: Cell) -> str:
         if (VARIANT, cell.variant_id) not in self._runs:
-            self._find_or_create(VARIANT, cell.variant_id, cell, cell.label, {})
+            self._find_or_create(VARIANT, cell.variant_id, cell, {})
         return str(self._runs[VARIANT, cell.variant_id].info.run_id)
 
-    def _find_or_create(self, tag: str, value: str, cell: Cell, name: str, tags: Mapping[str, str]) -> None:
+    def _find_or_create(
+        self, tag: str, value: str, cell: Cell, tags: Mapping[str, str], began: int | None = None
+    ) -> None:
         """The run that holds the tag; if there is none, a new one. Of two processes only one creates it."""
         with self._alone(f"run-{value}"):
             found = next(every_run(self._client, self._experiment, f"tags.`{tag}` = '{value}'"), None)
             if found is None:
+                name = shown.run_name(cell) if tag == CELL else cell.label
                 found = self._client.create_run(
-                    self._experiment, run_name=name, tags={**self._tags, **tags, tag: value}
+                    self._experiment, began, run_name=name, tags={**self._tags, **tags, tag: value}
                 )
                 params = shown.parameters(cell)
                 if tag == CELL:
@@ -291,8 +296,8 @@ class Runs:
                 self._client.log_inputs(run_id, [DatasetInput(data)])
             self._runs[tag, value] = found
 
-    def _end(self, tag: str, value: str, status: str) -> None:
-        self._client.set_terminated(self._runs[tag, value].info.run_id, status)
+    def _end(self, tag: str, value: str, status: str, ended: int | None = None) -> None:
+        self._client.set_terminated(self._runs[tag, value].info.run_id, status, ended)
         self._read_again(tag, value)
 
     def _read_again(self, tag: str, value: str) -> None:
@@ -342,5 +347,6 @@ def _tags(values: Mapping[str, str]) -> list[RunTag]:
     return [RunTag(name, value[:TAG_LENGTH]) for name, value in values.items()]
 
 
-def _milliseconds() -> int:
-    return int(time.time() * 1000)
+def _milliseconds(when: datetime | None = None) -> int:
+    """As MLflow counts time; now if no other is given."""
+    return int((time.time() if when is None else when.timestamp()) * 1000)

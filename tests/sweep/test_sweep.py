@@ -113,6 +113,7 @@ def test_a_childs_run_holds_learning_curve_parameters_provenance_and_the_parquet
     assert child.data.params["width"] == "4"
     assert child.data.tags["pam.data_hash"] == find("phantom").hash
     assert {"pam.git_commit", "pam.packages.torch", "pam.device"} <= set(child.data.tags)
+    assert child.info.end_time - child.info.start_time == round(1000 * float(child.data.tags["pam.train_seconds"]))
     assert child.data.metrics["system/cpu_percent"] > 0
     assert len(client.get_metric_history(child.info.run_id, "system/memory_mb")) == 2
     files = {file.path for file in client.list_artifacts(child.info.run_id)}
