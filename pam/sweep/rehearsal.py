@@ -18,11 +18,11 @@ from pam.sweep import disk, estimate, nodes, schedule
 from pam.sweep.estimate import Estimate, Machines
 from pam.sweep.measure import Cost, measure, measure_there
 from pam.sweep.packing import Placement
-from pam.sweep.prediction import predict
+from pam.sweep.prediction import OFF, predict
 from pam.sweep.request import Asked, Request, resolve
 
 WAIT = 300.0  # seconds for one measurement on a cluster that may be busy
-TIMED = 60.0  # seconds after which no further kind is measured where it can be predicted
+TIMED = 30.0  # seconds after which no further kind is measured where it can be predicted
 Kind = tuple[object, ...]
 Tell = Callable[[str], None]
 
@@ -133,7 +133,7 @@ def _predicted(found: Estimate) -> str:
     if not count:
         return ""
     of = len(found.costs)
-    return f"; ~ {count} of {of} kinds predicted from the {of - count} measured, see reports/benchmarks for the error"
+    return f"; ~ {count} of {of} kinds predicted from the {of - count} measured: {OFF}"
 
 
 def _time(seconds: float) -> str:

@@ -13,7 +13,8 @@ at the speed of a copy, both measured here. Bytes are those that the network's o
 once, at two bytes a number (`pam.networks.cost.training_work`); fewer only if operations are fused.
 **Packing**: cells of one variant, as folds and seeds are, of which each trains on batches of its own. One process after
 another is the baseline; then several processes at once, and one process that trains all by `vmap` over stacked weights.
-The fused cells must end where the lone ones do: in float32, losses within `TOLERANCE` of each other, relative.
+The fused cells must end where the lone ones do: in float32, losses within `TOLERANCE` of each other, relative. On two
+CPU cores fusing gains nothing (see the table), so pam trains a cell in a process and leaves packing to Ray.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import copy
 import multiprocessing
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -235,16 +237,12 @@ def packing(arguments: argparse.Namespace, device: torch.device) -> Iterator[Row
         in_a_row(), fused()
         row = faster(f"{what}, fused by vmap", in_turns(in_a_row, fused, arguments.pairs), against=against, **targets)
         yield row
-        alone = count * arguments.steps / min(before for before, _ in row.taken)
-        processes = [_at_once(name, arguments, device) for _ in range(arguments.pairs)]
-        yield Row(
-            what=f"{what}, {count} processes at once",
-            values=tuple(rate / alone for rate in processes),
-            against=against,
-            note=f"one after another, {short(3600 * alone / arguments.cell_steps)} cells of {arguments.cell_steps:,} "
-            "steps per hour",
-            **targets,
+        taken = [(seconds(in_a_row), _at_once(name, arguments, device)) for _ in range(arguments.pairs)]
+        alone = statistics.median(before for before, _ in taken) / (count * arguments.steps)
+        note = (
+            f"alone, a cell of {arguments.cell_steps:,} steps would take {short(arguments.cell_steps * alone / 3600)} h"
         )
+        yield faster(f"{what}, {count} processes at once", taken, against=against, note=note, **targets)
         yield Row(
             what=f"largest relative difference of a fused cell's loss from the lone one's, {kind}, float32: {name}",
             unit="",
@@ -254,7 +252,7 @@ def packing(arguments: argparse.Namespace, device: torch.device) -> Iterator[Row
 
 
 def _at_once(name: str, arguments: argparse.Namespace, device: torch.device) -> float:
-    """Steps per second of all cells together, each in a process of its own."""
+    """Seconds until all cells have trained, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
     together = context.Barrier(arguments.cells + 1)  # met when all are ready, and when all have trained
     threads = max(1, torch.get_num_threads() // arguments.cells)
@@ -270,7 +268,7 @@ def _at_once(name: str, arguments: argparse.Namespace, device: torch.device) -> 
     taken = time.perf_counter() - start
     for worker in workers:
         worker.join()
-    return float(arguments.cells * arguments.steps / taken)
+    return taken
 
 
 def _worker(name: str, seed: int, arguments: argparse.Namespace, device: str, threads: int, together: Barrier) -> None:

@@ -46,7 +46,8 @@ Made by `python tests/benchmarks`; `python tests/benchmarks NAME …` measures s
 **Measured** is the median, with the number of pairs or runs and the least and the greatest of them. A ratio is taken
 pair by pair: baseline and pam take turns in one process, so that a machine whose speed drifts slows both. Every pair
 stands in [pairs.csv](pairs.csv), versions and settings in [results.json](results.json); what a baseline does is to be
-read in `tests/benchmarks/NAME.py`.
+read in `tests/benchmarks/NAME.py`. Load is the number of processes that wanted a core when a benchmark ended, its own
+among them: far above the cores, other work ran beside it, and what is no ratio is longer than on a quiet machine.
 """
 
 
@@ -149,7 +150,8 @@ def finish(script: str, rows: Iterable[Row], arguments: argparse.Namespace) -> i
         found.append(row)
         print(told(row), flush=True)
     if arguments.record:
-        settings = {key: str(value) for key, value in vars(arguments).items() if key != "record" and value is not None}
+        given = {key: value for key, value in vars(arguments).items() if key != "record" and value is not None}
+        settings = {key: value.name if isinstance(value, Path) else str(value) for key, value in given.items()}
         record(arguments.record, name, found, settings)
     return int(any(row.met is False for row in found))
 
@@ -214,7 +216,8 @@ def table(results: dict[str, Any]) -> str:
     for name, entry in results.items():
         software = ", ".join(f"{key} {value}" for key, value in entry["machine"]["software"].items() if value)
         settings = ", ".join(f"{key} {value}" for key, value in entry["settings"].items())
-        lines.append(f"- {name}: {entry['machine']['date']}; {software}; {settings or 'no settings'}")
+        load = entry["machine"]["load"]
+        lines.append(f"- {name}: {entry['machine']['date']}, load {load}; {software}; {settings or 'no settings'}")
     return "\n".join([HEAD, *lines]) + "\n"
 
 
@@ -224,10 +227,11 @@ def _words(hardware: dict[str, Any]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Hardware, versions and date; never the machine's name."""
+    """Hardware, versions, date and load; never the machine's name."""
     told = provenance.collect()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "load": round(os.getloadavg()[0], 1),
         "hardware": {
             "cpu": _cpu(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

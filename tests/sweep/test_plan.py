@@ -43,6 +43,13 @@ def test_a_default_written_out_gives_the_same_cells_as_one_left_out(store):
     assert ids(written, store) == ids(STUDY, store)
 
 
+def test_autocast_is_part_of_a_cells_identity(store):
+    def first(**recipe: str) -> str:
+        return plan(replace(STUDY, recipe=recipe), store)[0][0].id
+
+    assert first() == first(precision="bfloat16") != first(precision="float32")
+
+
 def test_a_default_of_fpa_is_left_out_of_its_cell_and_another_value_is_kept(store):
     options = {cell.label: dict(cell.options) for cell, _ in plan(STUDY, store)}
     assert options == {"unet": {}, "fpa dilation=6": {"dilation": 6}, "fpa dilation=9": {}}
