@@ -19,7 +19,7 @@ PROGRAMS = ("ip", "unshare", "setpriv", "psql")
 PATIENCE = 300.0  # a hang is told from a machine that is busy
 CUT_OFF = 60.0  # seconds
 CELLS = 6
-MEASURED = {"train_seconds_mean", "peak_memory_mb_max"}  # columns of a table that no two trainings share
+MEASURED = {"train_seconds_mean", "peak_memory_mb_max", "devices"}  # columns that tell of a machine, not of a result
 STUDY = """
 from pam.study import Study, Variant, grid
 
