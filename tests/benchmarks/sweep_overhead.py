@@ -6,8 +6,10 @@ The same trivial cells (a 1×1 convolution, one epoch on a phantom) are trained 
 `pam.train`, which needs no Ray: the difference between the two, cell by cell, is what scheduling and mirroring cost.
 
 The first training step is timed from the command on: of it some 2.2 s are imports, 0.7 s the plan, 3 s until Ray is
-up, 0.2 s preflight, 4 s until a worker trains. With 1,000 cells (November 2026, 2 cores, one run) the driver's peak
-was 664 MB, and the overhead did not grow.
+up, 0.2 s preflight, 4 s until a worker trains. These are seconds of a machine's clock, which other work on it
+lengthens: when least else ran (November 2026, 2 cores) the first step came after 9.9 to 11.4 s, and after 14 to 16 s
+while ten times as much ran as there are cores; the overhead was 0.12 s a cell. With 1,000 cells the driver's peak was
+664 MB, and the overhead did not grow.
 """
 
 from __future__ import annotations
