@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 S3_KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,10 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Ray keeps to the loopback address, on Linux too; else it looks for the machine's own, and says so where there is none.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a benchmark asks for its threads itself
+
+# How long an example takes says what else the machine does.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # Where the tests run in the background Ctrl-C is ignored, and so it would be by the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

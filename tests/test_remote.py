@@ -203,7 +203,7 @@ def test_a_store_that_is_away_is_told_in_one_line(object_store, monkeypatch):
 @pytest.mark.parametrize("name", remote.ENDPOINTS)
 def test_an_endpoint_that_is_none_is_told_in_one_line_without_its_password(monkeypatch, name: str, address: str):
     monkeypatch.setenv(name, address)
-    monkeypatch.setenv("PAM_HOME", "s3://elsewhere/pam")
+    monkeypatch.setenv("PAM_HOME", "s3://nowhere/pam")
     with pytest.raises(PamError, match=rf"^{name} is '.*'; expected such as https://[^\n]*$") as raised:
         overview.studies()
     assert "s3cret" not in str(raised.value)

@@ -226,7 +226,7 @@ def test_a_gpu_augments_as_the_cpu_does(name):
     st.tuples(st.integers(2, 20), st.integers(2, 20)),
     st.integers(1, 4),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_row_of_augmentations_keeps_shapes_types_and_the_masks_two_values(names, seed, size, count):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn((count, 3, *size), generator=generator).half()

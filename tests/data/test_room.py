@@ -65,7 +65,7 @@ def written(folder: Path, dtype: str, codes: str, scaling: tuple[float, float], 
     return path
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(TYPES),
     st.sampled_from(CODES),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pam.data.batches import choose_slices
@@ -61,7 +61,7 @@ def nnunet_file(store: Store, path: Path) -> Path:
 
 @pytest.mark.parametrize("choice", CHOICES)
 @given(cases=data_sets(), share=st.floats(0.01, 0.6), k=st.integers(2, 4))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 def test_no_patient_is_on_two_sides_of_any_split_nor_of_the_split_within(choice, cases, share, k):
     with tempfile.TemporaryDirectory() as folder:
         store = store_of(cases, Path(folder))
@@ -85,7 +85,7 @@ def test_no_patient_is_on_two_sides_of_any_split_nor_of_the_split_within(choice,
 
 
 @given(cases=data_sets(), victim=st.integers(0, 24))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 def test_a_patient_that_a_file_has_on_both_sides_is_an_error(cases, victim):
     with tempfile.TemporaryDirectory() as folder:
         store = store_of(cases, Path(folder))

@@ -144,7 +144,7 @@ def test_a_new_case_needs_no_description_beside_it(tmp_path):
         ("imagesTs/p_3_0000.nii.gz", ("T2", "DWI"), "has the modalities T2, ADC; expected T2, DWI"),
         ("labelsTs/p_3.nii.gz", CHANNELS, "such as CASE_0000.nii.gz"),
         ("imagesTs", CHANNELS, "no case of"),
-        ("imagesTr", CHANNELS, "holds 3 cases (p_0, p_1, p_2 …); expected one case's folder, or an image file"),
+        ("imagesTr", CHANNELS, "holds 3 cases (p_0, p_1, p_2); expected one case's folder, or an image file"),
     ],
 )
 def test_what_is_no_case_of_the_networks_is_one_line(name, modalities, message, tmp_path):

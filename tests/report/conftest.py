@@ -43,7 +43,7 @@ def scored(
     told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
     return ledger.Entry(
         cell={"id": cell_id},
-        provenance={**told, "device": "cpu × 1", **provenance},
+        provenance={**told, "device": "cpu × 1", "started": "2026-11-01T08:00:00+00:00", **provenance},
         slices=pd.DataFrame(slices),
         cases=pd.DataFrame(cases),
         epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]}),
