@@ -242,8 +242,8 @@ class Study:
     """A question and what it takes to answer it. `name` is the study file's.
 
     columns: the tables' columns in the order to show, see `pam.measures.column_names`; empty: all. caption: what the
-    tables' captions begin with. published: row → the published row to hold it against, "TABLE/NAME" such as
-    "brats2018_table5/FPA", see `pam.report.published`.
+    tables' captions begin with on that data set. published: row → the published row to hold it against, "TABLE/NAME"
+    such as "brats2018_table5/FPA", see `pam.report.published`.
     split: how patients are split, in the words of `pam.data.split_choice`; "": the data set's own way. `folds` counts
     where the split is into folds; the others say themselves how many splits they are.
     """

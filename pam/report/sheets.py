@@ -156,6 +156,12 @@ def _possible(found: Estimate, measure: Measure) -> tuple[float, float]:
     return max(low, 0.0), min(high, 1.0 if measure.factor == 100 else math.inf)
 
 
+def _opening(results: Results) -> str:
+    """The study's caption, which tells its own data set: on another one its question stands instead."""
+    study, table = results.study, results.table
+    return study.caption if study.caption and table.dataset == study.dataset else table.question
+
+
 def _assembled(results: Results, protocol: str, unit: str, scores: Mapping[str, Column], published: Published) -> Sheet:
     """Scores, published numbers, costs and counts, in the study's order of columns."""
     rows = results.table.rows
@@ -188,7 +194,7 @@ def _assembled(results: Results, protocol: str, unit: str, scores: Mapping[str, 
         unit=unit,
         head=("Variant", *(column.heading for column in columns)),
         body=tuple((names[label], *(column.values[label] for column in columns)) for label in labels),
-        caption=f"{results.study.caption or results.table.question} {captions.of(protocol, in_mm=in_mm)}",
+        caption=f"{_opening(results)} {captions.of(protocol, in_mm=in_mm)}",
         records=tuple(records),
         rests_on=tuple((label,) for label in labels),
         notes=(

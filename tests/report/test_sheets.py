@@ -148,6 +148,13 @@ def test_a_published_row_that_does_not_exist_is_an_error(swept, reference: str, 
         published.beside(found(swept, study))
 
 
+def test_on_another_data_set_the_question_stands_for_the_caption(swept) -> None:
+    study = replace(STUDY, dataset="lgg", caption="Abnormality in LGG.", published={})
+    all_results = found(swept, study, dataset="brats2018")
+    sheet = sheets.paper(all_results, published.beside(all_results))
+    assert sheet.caption.startswith(f"{STUDY.question} Protocol: paper.")
+
+
 def test_columns_and_caption_are_the_studys(swept) -> None:
     chosen = replace(STUDY, columns=("hd95", "parameters", "iou"), caption="Enhancing tumour.", published={})
     all_results = found(swept, chosen)
