@@ -22,6 +22,7 @@ PLANE = 2**16  # labels that are looked at at once
 AFFINE_TOLERANCE_MM = 0.01  # files of one case are resampled to one grid; headers differ by rounding alone
 
 Content = TypeVar("Content")
+Shrink = Callable[[Dataset, Path, np.ndarray, tuple[int, int]], np.ndarray]
 Report = Callable[[Path, str], None]  # hears of each problem; a reader goes on with what is left if this returns
 
 
@@ -53,7 +54,8 @@ def room_for(dataset: Dataset, case: Case) -> Room:
     """
     if dataset.reader.startswith("nifti"):
         return _room(dataset, case, refuse)
-    return Room(memory=2 * math.prod(read_shape(dataset, case)) * (len(dataset.modalities) + 1), disk=0)
+    values = math.prod(read_shape(dataset, case)) * dataset.shrink**2 * (len(dataset.modalities) + 1)
+    return Room(memory=2 * values, disk=0)
 
 
 def _room(dataset: Dataset, case: Case, report: Report) -> Room:
@@ -147,12 +149,30 @@ def _read_tiff_slices(dataset: Dataset, case: Case, report: Report) -> Parts:
         report(case.target[0], message)
     for path, mask in zip(case.target, masks if masks is not None else (), strict=masks is not None):
         _check_labels(dataset, path, mask, report)
+    if dataset.shrink > 1:
+        images = _slice_wise(_shrunk, dataset, case.images, images, report)
+        masks = _slice_wise(_shrunk_target, dataset, case.target, masks, report)
     split = (None,) * channels if images is None else tuple(np.moveaxis(images, -1, 0))
     return Parts(images=split, labels=masks)
 
 
+def _slice_wise(
+    shrink: Shrink, dataset: Dataset, paths: tuple[Path, ...], slices: np.ndarray | None, report: Report
+) -> np.ndarray | None:
+    """The slices (d h w or d h w c), if there are any, each with its rows and columns brought down."""
+    if slices is None:
+        return None
+    size, last = _shrunk_size(dataset, slices.shape[1:3]), np.moveaxis(slices, 0, -1)
+    shrunk = _attempt(report, paths[0], lambda path: shrink(dataset, path, last, size))
+    return None if shrunk is None else np.moveaxis(shrunk, -1, 0)
+
+
+def _shrunk_size(dataset: Dataset, size: tuple[int, ...]) -> tuple[int, int]:
+    return size[0] // dataset.shrink, size[1] // dataset.shrink
+
+
 def _read_tiff_shape(dataset: Dataset, case: Case) -> tuple[int, int, int]:
-    return len(case.images), *tiff.read_shape(case.images[0], len(dataset.modalities))
+    return len(case.images), *_shrunk_size(dataset, tiff.read_shape(case.images[0], len(dataset.modalities)))
 
 
 def _stack(paths: tuple[Path, ...], channels: int, report: Report) -> np.ndarray | None:
@@ -169,24 +189,28 @@ def _stack(paths: tuple[Path, ...], channels: int, report: Report) -> np.ndarray
 def _read_frame(dataset: Dataset, case: Case, report: Report) -> Parts:
     assert dataset.size is not None, "a data set of frames says to which size they are brought"
     size = dataset.size
-    pixels = _attempt(report, case.images[0], lambda path: _shrunk(path, frames.read(path, "RGB"), size))
+    pixels = _attempt(report, case.images[0], lambda path: _shrunk(dataset, path, frames.read(path, "RGB"), size))
     labels = _attempt(report, case.target[0], lambda path: frames.read(path, "L")) if case.target else None
     masks = None
     if labels is not None:
         _check_labels(dataset, case.target[0], labels, report)
-        target = np.isin(labels, dataset.target_labels)
-        fraction = _attempt(report, case.target[0], lambda path: _shrunk(path, target, size))
-        if fraction is not None:
-            masks = np.where(fraction >= 0.5, dataset.target_labels[0], 0)[None]
+        shrunk = _attempt(report, case.target[0], lambda path: _shrunk_target(dataset, path, labels, size))
+        masks = None if shrunk is None else shrunk[None]
     split = (None,) * len(dataset.modalities) if pixels is None else tuple(np.moveaxis(pixels, -1, 0)[:, None])
     return Parts(images=split, labels=masks)
 
 
-def _shrunk(path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _shrunk(_: Dataset, path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     try:
         return frames.shrink(pixels, size)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _shrunk_target(dataset: Dataset, path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels: the target where at least half of the pixels that one stands for are."""
+    fraction = _shrunk(dataset, path, np.isin(pixels, dataset.target_labels), size)
+    return np.where(fraction >= 0.5, dataset.target_labels[0], 0)
 
 
 def _read_frame_shape(dataset: Dataset, _: Case) -> tuple[int, int, int]:

@@ -64,6 +64,7 @@ class Dataset:
     split: str = "folds"  # how its patients are split unless a study says otherwise, see `pam.data.split_choice`
     find: Callable[[Path], list[Case]]  # a module's function or a partial of one: it travels to other processes
     write_source: Callable[[Path], None] | None = None  # phantoms only: makes the source folder
+    shrink: int = 1  # of slices read from TIFF: rows and columns brought down by this factor, before any crop
     resampled: tuple[str, ...] = ()  # modalities that lie on a grid of their own and are brought to the target's
     resolve: Callable[[Dataset, Path], Dataset] | None = None  # where the source folder tells modalities and labels
     # Where cases lie side by side: a new case by one of its image files and the modalities that networks were trained
@@ -120,6 +121,7 @@ class Dataset:
             "zero_outside": self.zero_outside,
             "size": list(self.size) if self.size else None,
             **({"resampled": list(self.resampled)} if self.resampled else {}),
+            **({"shrink": self.shrink} if self.shrink > 1 else {}),
         }
 
 

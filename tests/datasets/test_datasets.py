@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -138,6 +139,35 @@ def test_slices_are_in_numeric_order_and_keep_their_numbers_across_gaps(tmp_path
     assert scan.target.sum((1, 2)).tolist() == [2, 4, 20]
     assert scan.spacing_mm is None
     assert len(scan.images) == 3 and scan.images[0].shape == (3, 16, 16)
+
+
+def test_shrunk_slices_are_means_and_target_where_half_of_the_pixels_are(tmp_path: Path):
+    folder = write_lgg(tmp_path, "TCGA_CS_4941", [1, 3])
+    (case,) = DATASETS.build("lgg").find_cases(tmp_path)
+    whole, shrunk = (scans.read(DATASETS.build("lgg", shrink=factor), case) for factor in ("1", "4"))
+    for before, after in zip(whole.images, shrunk.images, strict=True):
+        expected = [[p[y : y + 4, x : x + 4].mean() for x in range(0, 16, 4)] for y in range(0, 16, 4) for p in before]
+        assert np.allclose(after.transpose(1, 0, 2).reshape(-1, 4), expected, rtol=1e-6)
+    assert shrunk.target.sum((1, 2)).tolist() == [0, 0]  # 2 and 6 of the 16 pixels of one corner
+    target = folder / f"{folder.name}_3_mask.tif"
+    Image.fromarray(np.pad(np.full((4, 2), 255, np.uint8), ((0, 12), (0, 14)))).save(target)  # now 8 of 16
+    assert scans.read(DATASETS.build("lgg", shrink="4"), case).target.sum((1, 2)).tolist() == [0, 1]
+    without = replace(case, target=())
+    assert scans.read(DATASETS.build("lgg", shrink="4"), without).images[0].shape == (2, 4, 4)
+
+
+def test_slices_that_cannot_be_shrunk_evenly_are_one_line(tmp_path: Path):
+    folder = write_lgg(tmp_path, "TCGA_CS_4941", [1, 2], size=18)
+    dataset = DATASETS.build("lgg", shrink="4")
+    with pytest.raises(DataError, match=r"_1.tif: \(18, 18\) pixels .*expected a multiple of") as error:
+        scans.read(dataset, *dataset.find_cases(tmp_path))
+    assert str(folder) in str(error.value)
+
+
+def test_shrinking_makes_another_store_and_none_leaves_the_key_as_it_was():
+    assert "shrink" not in DATASETS.build("lgg").preparation()
+    assert DATASETS.build("lgg", shrink="2").preparation() == {**DATASETS.build("lgg").preparation(), "shrink": 2}
+    assert DATASETS.build("lgg", shrink="2").name == "lgg:shrink=2"
 
 
 def read_lgg(folder: Path) -> list[scans.Scan]:
