@@ -1,13 +1,14 @@
 """Does a fast path change what is learned? Final Dice of each against plain float32, seed by seed, on real scans.
 
     python -m pam.prepare lgg --source kaggle_3m          # once
-    chrt -i 0 python tests/benchmarks/quality.py [--seeds 6] [--epochs 4] [--shrink 2]
+    python tests/benchmarks/quality.py [--seeds 16] [--epochs 4] [--shrink 2] [--processes 2]
 
 Every way trains through `pam.train.fit`, with the same first weights, slices and batches for a seed; the test patients
-are the same for all. Plain float32 is what PyTorch does by itself: no autocast, contiguous maps, its own dilated
-kernel. `--shrink 2` takes every second row and column, `--patients` so many to train on. A path is within the seed
-noise if the 95 % interval (t, paired over seeds) of the mean difference lies within ± the standard deviation of plain
-float32 over seeds. The value of a row is the difference in Dice of each seed.
+are the same for all. Plain float32 is what PyTorch does by itself: no autocast, its own dilated kernel. Each training
+has one thread; `--processes` of them run at once, which changes no result. `--shrink 2` takes every second row and
+column, `--patients` so many to train on. A path is within the seed noise if the 95 % interval (t, paired over seeds) of
+the mean difference lies within ± the standard deviation of plain float32 over seeds. The note of a row tells the
+difference in Dice of each seed.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import multiprocessing
 import statistics
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
 from measured import Row, finish, options
 from scipy import stats
-from torch import Tensor, nn
+from torch import nn
 
 from pam import networks
 from pam.data import store as stores
@@ -34,32 +37,17 @@ from pam.study import Recipe
 from pam.train import fit
 
 CPU = torch.device("cpu")
-# Of each network: the fast paths, as (precision, channels last, shifted sums); both networks are trained plainly, too.
-PLAIN = ("float32", False, False)
+# Of each network: the fast paths, as (precision, shifted sums); both networks are trained plainly, too.
+PLAIN = ("float32", False)
 WAYS = {
     "unet": {
-        "bfloat16 autocast (pam on a CPU)": ("bfloat16", False, False),
-        "bfloat16 autocast, channels last (pam on a GPU)": ("bfloat16", True, False),
+        "bfloat16 autocast": ("bfloat16", False),
     },
     "fpa": {
-        "shifted sums": ("float32", False, True),
-        "bfloat16 autocast, shifted sums (pam on a CPU)": ("bfloat16", False, True),
-        "bfloat16 autocast, channels last, shifted sums": ("bfloat16", True, True),
+        "shifted sums": ("float32", True),
+        "bfloat16 autocast, shifted sums": ("bfloat16", True),
     },
 }
-
-
-class ChannelsLast(nn.Module):
-    """A network whose images and weights are channels last, as pam has them on a GPU; `fit` lays them out otherwise."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.network.to(memory_format=torch.channels_last)
-        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
-        return logits
 
 
 def plain_kernels(network: nn.Module) -> nn.Module:
@@ -75,9 +63,10 @@ def plain_kernels(network: nn.Module) -> nn.Module:
     return network
 
 
-def dice(name: str, way: tuple[str, bool, bool], seed: int, arguments: argparse.Namespace) -> float:
+def dice(name: str, way: tuple[str, bool], seed: int, arguments: argparse.Namespace) -> float:
     """Mean over the test patients of the Dice of their slices pooled, after training."""
-    precision, channels_last, shifted = way
+    torch.set_num_threads(1)
+    precision, shifted = way
     store = stores.find("lgg")
     split = store.folds(5)[0]
     every = slice(None, None, arguments.shrink)
@@ -86,7 +75,6 @@ def dice(name: str, way: tuple[str, bool, bool], seed: int, arguments: argparse.
         name, len(store.modalities), generator=torch.Generator().manual_seed(seed), width=arguments.width
     )
     network = network if shifted else plain_kernels(network)
-    network = ChannelsLast(network) if channels_last else network
     recipe = Recipe(
         epochs=arguments.epochs, batch_size=arguments.batch, learning_rate=arguments.rate, precision=precision
     )
@@ -129,17 +117,22 @@ def compared(name: str, path: str, found: list[float], plain: list[float]) -> Ro
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     seeds = range(arguments.seeds)
-    for name, ways in WAYS.items():
-        found: dict[str, list[float]] = {path: [] for path in ("plain", *ways)}
-        for seed in seeds:  # seed by seed, so that what is there is paired whenever the run ends
-            for path, way in {"plain": PLAIN, **ways}.items():
-                found[path].append(dice(name, way, seed, arguments))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, mp_context=spawn) as pool:
+        for name, ways in WAYS.items():
+            paths = {"plain": PLAIN, **ways}
+            # Seed by seed, so that what is printed is paired whenever the run ends.
+            asked = [
+                (seed, path, pool.submit(dice, name, paths[path], seed, arguments)) for seed in seeds for path in paths
+            ]
+            found: dict[str, list[float]] = {path: [] for path in paths}
+            for seed, path, training in asked:
+                found[path].append(training.result())
                 print(f"  {name}, seed {seed}, {path}: {found[path][-1]:.4f}", file=sys.stderr, flush=True)
-        yield from (compared(name, path, found[path], found["plain"]) for path in ways)
+            yield from (compared(name, path, found[path], found["plain"]) for path in ways)
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, seeds=6, epochs=4, patients=40, batch=8, width=8, shrink=2, rate=3e-3, threads=1)
+    parser = options(__doc__, seeds=16, epochs=4, patients=40, batch=8, width=8, shrink=2, rate=3e-3, processes=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     sys.exit(finish(__file__, measure(arguments), arguments))
