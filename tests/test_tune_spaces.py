@@ -12,12 +12,16 @@ from pam import study
 from pam.data.prepare import prepare
 from pam.data.store import Store
 from pam.datasets import DATASETS
+from pam.report import __main__ as report
 from pam.sweep import __main__ as sweep
 from pam.sweep.plan import apply_settings, check, plan
 from pam.sweep.request import Request, settle
+from pam.train import __main__ as train
 
 TABLES = Path(__file__).resolve().parent.parent / "pam" / "report" / "paper_tables"
 NAMES = study.names()
+OF_CELLS = [name for name in NAMES if not study.load(name).search]
+SMALL = ["--set", "epochs=1", "--set", "width=4"]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,19 @@ def test_a_studys_demo_has_a_phantom_in_the_layout_of_its_data(name: str) -> Non
     assert stand_in.phantom
     assert len(stand_in.modalities) == len(dataset.modalities)
     assert stand_in.reader == dataset.reader
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_CELLS)
+def test_a_studys_demo_trains_every_row_and_is_reported(name: str, tmp_path: Path) -> None:
+    """One fold, one seed and one pass through the slices of each row: does it run, and is every row on the page?"""
+    assert train.main([name, "--demo", "--folds", "0", "--seeds", "0", *SMALL]) == 0
+    assert report.main([name, "--out", str(tmp_path)]) == 0
+    (page,) = tmp_path.glob(f"{name}/*/README.md")
+    shown = page.read_text()
+    asked = settle(Request(study=study.load(name), demo=True))[0]
+    assert all(row.name in shown for row in asked.rows)
+    assert all(claim.text in shown for claim in asked.claims)
 
 
 def test_the_demo_of_a_study_of_seeds_has_more_than_one() -> None:
