@@ -36,10 +36,17 @@ class Work:
     """What training on one float32 image takes, forward and backward, on whatever device."""
 
     flop: int  # `TRAINING` times that of a forward pass: torch's counter knows no groups in a convolution's gradients
-    moved: int  # bytes that operations read and write, each of their tensors once; depth-wise convolutions' left out
-    depthwise: int  # bytes of depth-wise convolutions: they do little with what they read, and that in their own way
     operations: int
     parameters: int
+    # Bytes that operations read and write, each of their tensors once, by what moves them.
+    convolved: int  # dense convolutions: on a CPU their FLOP take longer
+    depthwise: int  # convolutions in groups: they do little with what they read, and that in their own way
+    resized: int  # up-sampling
+    pointwise: int  # all else
+
+    @property
+    def moved(self) -> int:
+        return self.convolved + self.depthwise + self.resized + self.pointwise
 
 
 def training_work(network: nn.Module, image: Images) -> Work:
@@ -55,10 +62,9 @@ def training_work(network: nn.Module, image: Images) -> Work:
         parameter.grad = None
     return Work(
         flop=TRAINING * flop(network, image),
-        moved=traffic.moved,
-        depthwise=traffic.depthwise,
         operations=traffic.operations,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
+        **traffic.moved,
     )
 
 
@@ -91,7 +97,8 @@ class _Traffic(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.moved = self.depthwise = self.operations = 0
+        self.moved = dict.fromkeys(("convolved", "depthwise", "resized", "pointwise"), 0)
+        self.operations = 0
 
     def __torch_dispatch__(
         self,
@@ -103,13 +110,16 @@ class _Traffic(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if not func.is_view:  # type: ignore[attr-defined]
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-            size = sum(map(_bytes, tensors))
-            if func in GROUPS and args[GROUPS[func]] > 1:
-                self.depthwise += size
-            else:
-                self.moved += size
+            self.moved[_kind(func, args)] += sum(map(_bytes, tensors))
             self.operations += 1
         return result
+
+
+def _kind(func: Callable[..., Any], args: Sequence[Any]) -> str:
+    """What an operation does with its bytes, as `Work` tells them apart."""
+    if func in GROUPS:
+        return "depthwise" if args[GROUPS[func]] > 1 else "convolved"
+    return "resized" if "upsample" in str(func) else "pointwise"
 
 
 def _bytes(tensor: Tensor) -> int:

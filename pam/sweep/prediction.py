@@ -1,11 +1,12 @@
 """What a training step of a network takes on a CPU, without running it: a model fitted to measured steps.
 
-    seconds = a · FLOP + b · bytes moved + d · bytes of depth-wise convolutions + c · operations
+    seconds = a · FLOP + b · bytes of pointwise operations + c · bytes of depth-wise convolutions
+              + d · bytes of up-sampling + e · operations
 
 Operations, bytes and FLOP are counted (`pam.networks.cost.training_work`); FLOP and bytes grow with the batch,
 operations do not, and the optimizer's bytes belong to the second term. The factors are those of one machine. On
 another, or with other threads, all steps are longer or shorter by much the same factor, which a few measured steps
-tell (`scale`).
+tell (`predict`).
 """
 
 from __future__ import annotations
@@ -30,26 +31,27 @@ class Factors:
     gflop: float
     gigabyte: float
     depthwise_gigabyte: float
+    resized_gigabyte: float
     operation: float
 
     def step_seconds(self, work: Work, batch_size: int) -> float:
         return math.fsum(a * b for a, b in zip(astuple(self), amounts(work, batch_size), strict=True))
 
 
-def amounts(work: Work, batch_size: int) -> tuple[float, float, float, float]:
+def amounts(work: Work, batch_size: int) -> tuple[float, float, float, float, float]:
     """Of one step, in the order and the units of `Factors`."""
-    moved = batch_size * work.moved + ADAMW_BYTES * work.parameters
     return (
         batch_size * work.flop / 1e9,
-        moved / 1e9,
+        (batch_size * work.pointwise + ADAMW_BYTES * work.parameters) / 1e9,
         batch_size * work.depthwise / 1e9,
+        batch_size * work.resized / 1e9,
         float(work.operations),
     )
 
 
-# Of 2 cores of a Xeon (family 6, model 167, AMX), torch 2.13; `tests/benchmarks/cost_model.py` fits them.
-CPU = Factors(gflop=0.00156, gigabyte=0.0820, depthwise_gigabyte=0.260, operation=0.000286)
-OFF = "14 % off in the median and 29 % at most, where it was tried"  # on pairs of network and size held out there
+# Of 2 cores of an AMD EPYC (family 25, model 17), torch 2.13; `tests/benchmarks/cost_model.py` fits them.
+CPU = Factors(gflop=0.00236, gigabyte=0.0538, depthwise_gigabyte=0.689, resized_gigabyte=1.61, operation=0.000276)
+OFF = "10 % off in the median and 21 % at most, where it was tried"  # on pairs of network and size held out there
 
 
 def predict(cell: Cell, image: Images, measured: Sequence[tuple[Cell, Cost]]) -> Cost | None:

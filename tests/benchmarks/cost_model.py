@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def step_seconds(points: Sequence[Point], steps: int) -> dict[Point, float]:
     return {point: min(found[point] for found in rounds) for point in points}
 
 
-def work(point: Point) -> tuple[float, float, float, float]:
+def work(point: Point) -> tuple[float, ...]:
     name, width, side, batch = point
     return amounts(training_work(networks.sketch(name, CHANNELS, width=width), (CHANNELS, side, side)), batch)
 
@@ -67,16 +68,14 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     rows = np.array([[amount / taken[point] for amount in work(point)] for point in FITTED])
     scale = rows.max(axis=0)
     solution = (nnls(rows / scale, np.ones(len(FITTED)))[0] / scale).tolist()
-    factors = Factors(gflop=solution[0], gigabyte=solution[1], depthwise_gigabyte=solution[2], operation=solution[3])
-    print("  " + repr(factors), file=sys.stderr)
+    found = dict(zip((field.name for field in fields(Factors)), solution, strict=True))
+    print(f"  {Factors(**found)}", file=sys.stderr)
     off = {}
-    for point, found in taken.items():
+    for point, measured in taken.items():
         predicted = float(np.dot(solution, work(point)))
-        off[point] = 100 * abs(predicted / found - 1)
-        words = "held out" if point in HELD_OUT else "fitted"
-        print(
-            f"  {words:<8} {point}: {found:.4f} s, predicted {predicted:.4f} s, off {off[point]:.0f} %", file=sys.stderr
-        )
+        off[point] = 100 * abs(predicted / measured - 1)
+        words = f"{'held out' if point in HELD_OUT else 'fitted':<8} {point}"
+        print(f"  {words}: {measured:.4f} s, predicted {predicted:.4f} s, off {off[point]:.0f} %", file=sys.stderr)
     for words, points in (("held-out", HELD_OUT), ("fitted", FITTED)):
         errors = sorted(off[point] for point in points)
         within = sum(error <= WITHIN for error in errors)

@@ -148,7 +148,7 @@ def bound(what: str, name: str, arguments: argparse.Namespace, row: Row, flops: 
     """How close the step comes to the least time that its FLOP or its bytes take."""
     image = (CHANNELS, arguments.size, arguments.size)
     work = training_work(networks.sketch(name, CHANNELS, width=arguments.width), image)
-    flop, moved = arguments.batch * work.flop, arguments.batch * (work.moved + work.depthwise) / 2
+    flop, moved = arguments.batch * work.flop, arguments.batch * work.moved / 2
     by_flop, by_bytes = flop / flops, moved / bandwidth
     least = max(by_flop, by_bytes)
     return Row(

@@ -21,7 +21,14 @@ def test_depthwise_convolutions_are_counted_apart():
         work = training_work(nn.Conv2d(4, 4, 3, padding=1, groups=groups, bias=False), (4, 8, 8))
         image, weights = 4 * 4 * 64, 4 * 9 * 16 // groups
         both_ways = (2 * image + weights) + (2 * image + 2 * weights)
-        assert (work.moved, work.depthwise) == ((both_ways, 0) if groups == 1 else (0, both_ways))
+        assert (work.convolved, work.depthwise) == ((both_ways, 0) if groups == 1 else (0, both_ways))
+        assert work.moved == both_ways
+
+
+def test_up_sampling_is_counted_apart():
+    work = training_work(nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.Upsample(scale_factor=2)), (1, 8, 8))
+    assert work.resized == 2 * 4 * (64 + 4 * 64)  # there and back
+    assert work.pointwise == 0
 
 
 def test_work_grows_with_the_image_and_operations_do_not():
