@@ -22,6 +22,11 @@ FETCHED = ".fetched"  # below PAM_HOME, what this machine has read of an object 
 PROBE = "writable"  # the object that tells whether a store takes any
 
 
+def portable_name(name: str) -> str:
+    """The name with `.` for each colon, of `module:function` or of options, which not every file system takes."""
+    return name.replace(":", ".")
+
+
 def is_storage(error: BaseException | None) -> bool:
     """Whether the error is the file system's, and not that of what was stored."""
     return isinstance(error, OSError) and error.errno in STORAGE

@@ -49,7 +49,7 @@ def at_initialisation(name: str, *, in_channels: int, width: int, seed: int) -> 
     """A network by name with its first weights."""
     network = networks.build(name, in_channels, generator=torch.Generator().manual_seed(seed), width=width)
     title = f"{name}, width {width}, at initialisation"
-    return Subject(name=_file_name(name), title=title, network=network, in_channels=in_channels)
+    return Subject(name=files.portable_name(name), title=title, network=network, in_channels=in_channels)
 
 
 def after_training(cell_id: str) -> Subject:
@@ -57,13 +57,8 @@ def after_training(cell_id: str) -> Subject:
     found = trained(cell_id)
     cell, data = found.entry.cell, found.entry.provenance["data"]
     title = f"{cell['label']}, trained on {data['title']}{' (PHANTOM)' if data['phantom'] else ''}, cell {cell_id}"
-    name = _file_name(f"{cell['network']}_{cell_id}")
+    name = files.portable_name(f"{cell['network']}_{cell_id}")
     return Subject(name=name, title=title, network=found.network, in_channels=found.in_channels)
-
-
-def _file_name(network: str) -> str:
-    """The name of a network with `.` for the colon of `module:function`, which not every file system takes."""
-    return network.replace(":", ".")
 
 
 def measure(subjects: Sequence[Subject], *, size: int, inputs: int, seed: int, out: Path) -> str:

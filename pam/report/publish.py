@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pam import files, home, manifest, study
 from pam.errors import ResultsError
-from pam.files import whole
+from pam.files import portable_name, whole
 from pam.report import claims, comparison, document, published, render, results, sheets, trace
 from pam.report import verdicts as claim_table
 from pam.report.claims import Verdict
@@ -46,7 +46,7 @@ class Report:
     of_patients: frozenset[str]  # the files that show parts of patients' images
 
     def folder(self, out: Path) -> Path:
-        return out / self.study / self.dataset
+        return out / self.study / portable_name(self.dataset)
 
     def write(self, out: Path) -> None:
         for name, content in self.files.items():

@@ -76,6 +76,13 @@ def test_patients_images_stay_out_of_version_control_and_phantoms_do_not(swept, 
     assert "(overlays.png)" in (made / "README.md").read_text()
 
 
+def test_a_data_set_with_options_has_a_folder_that_every_file_system_takes(swept, small, tmp_path: Path) -> None:
+    swept(small, dataset="brats2018:target=wt")
+    assert main(["small", "--out", str(tmp_path)]) == 0
+    assert [path.name for path in (tmp_path / "small").iterdir()] == ["brats2018.target=wt"]
+    assert "brats2018:target=wt" in (tmp_path / "small" / "brats2018.target=wt" / "README.md").read_text()
+
+
 def test_without_a_name_every_swept_study_is_reported(swept, small, tmp_path: Path) -> None:
     swept(small)
     assert main(["--out", str(tmp_path)]) == 0
