@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 
 from pam import cli, home
@@ -40,7 +41,7 @@ def _up(arguments: argparse.Namespace) -> int:
         gpus=arguments.gpus,
         token=arguments.token,
     )
-    service, started = lifecycle.up(options)
+    service, started = lifecycle.up(options, lambda words: print(words, file=sys.stderr))
     print(f"{'up' if started else 'up already'}, with everything under {home.address()}")
     print(_addresses(service))
     print("\nfrom any directory:\n  ray job submit -- python -m pam.sweep STUDY\n  python -m pam.report STUDY")

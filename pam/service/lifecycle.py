@@ -18,12 +18,17 @@ from pam.service.record import Record
 
 WAIT = 180.0  # seconds for a server's first answer; a busy laptop takes 30
 POLL = 0.3
+TOO_SLOW = "timed out during startup"  # Ray's words where its node is not there after 30 s, which no setting changes
+RETRIES = 2  # after those
+NAMES = {"ray": "Ray", "mlflow": "MLflow"}
+Tell = Callable[[str], None]
 
 
-def up(options: Options) -> tuple[Record, list[str]]:
+def up(options: Options, tell: Tell) -> tuple[Record, list[str]]:
     """Start what does not run, and wait until it answers; the service, and the parts started.
 
-    Raises `PamError` for a port that is taken, a server that ends or stays silent; what this call started is gone then.
+    `tell`: what it waits for. Raises `PamError` for a port that is taken, a server that ends or stays silent; what this
+    call started is gone then.
     """
     with _alone():
         known = record.read_here()
@@ -43,7 +48,7 @@ def up(options: Options) -> tuple[Record, list[str]]:
             token=options.token,
             processes=known.processes if known is not None and running else {},
         )
-        return _start(service, missing, options), missing
+        return _start(service, missing, options, tell), missing
 
 
 def down() -> int | None:
@@ -68,7 +73,7 @@ def answers(known: Record) -> dict[str, bool]:
     return {"ray": parts.ray_answers(options), "mlflow": parts.mlflow_answers(options)}
 
 
-def _start(service: Record, missing: list[str], options: Options) -> Record:
+def _start(service: Record, missing: list[str], options: Options, tell: Tell) -> Record:
     for part in missing:
         port, what, option = {
             "ray": (options.ray_port, "Ray", "--ray-port"),
@@ -87,17 +92,18 @@ def _start(service: Record, missing: list[str], options: Options) -> Record:
     started: list[int] = []
     try:
         for part in missing:
-            command, environment = {
-                "ray": (parts.ray_command, parts.ray_environment(options)),
-                "mlflow": (parts.mlflow_command, parts.mlflow_environment()),
-            }[part]
-            pid = processes.start(command(options), environment=environment, folder=folder, part=part)
-            started.append(pid)
-            leaders[part] = (pid, processes.identity(pid))
+            leaders[part] = _launch(part, options)
+            started.append(leaders[part][0])
         service = replace(service, processes=leaders)
         for part, ready in (("mlflow", parts.mlflow_answers), ("ray", parts.ray_answers)):
             if part in missing:
-                _wait(service, part, ready, options)
+                tell(f"waiting for {NAMES[part]} (log: {_log(part)})")
+                while not _wait(service, part, ready, options, last=len(started) == len(missing) + RETRIES):
+                    tell(f"{NAMES[part]} ran out of the time it gives itself, as this machine is busy; once more")
+                    processes.stop([], folder, part)
+                    leaders[part] = _launch(part, options)
+                    started.append(leaders[part][0])
+                    service = replace(service, processes=dict(leaders))
         if "ray" in missing:
             parts.announce(options)
         record.write(service)
@@ -107,14 +113,28 @@ def _start(service: Record, missing: list[str], options: Options) -> Record:
     return service
 
 
-def _wait(service: Record, part: str, ready: Callable[[Options], bool], options: Options) -> None:
+def _launch(part: str, options: Options) -> tuple[int, str]:
+    """Start the part; the leader of its processes, as a record names it."""
+    command, environment = {
+        "ray": (parts.ray_command, parts.ray_environment(options)),
+        "mlflow": (parts.mlflow_command, parts.mlflow_environment()),
+    }[part]
+    pid = processes.start(command(options), environment=environment, folder=record.folder(), part=part)
+    return pid, processes.identity(pid)
+
+
+def _wait(service: Record, part: str, ready: Callable[[Options], bool], options: Options, *, last: bool) -> bool:
+    """Until the part answers; False if it gave up itself for want of time, unless this is the `last` try."""
     deadline = time.monotonic() + WAIT
     while not ready(options):
         if not service.alive(part):
+            if not last and TOO_SLOW in _log(part).read_text(errors="replace"):
+                return False
             raise PamError(f"{part} ended before it answered; last lines of {_log(part)}: {_last_words(_log(part))}")
         if time.monotonic() > deadline:
             raise PamError(f"{part} did not answer within {WAIT:g} s; see {_log(part)}")
         time.sleep(POLL)
+    return True
 
 
 def _check_same(known: Record, options: Options) -> None:

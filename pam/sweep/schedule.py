@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -45,6 +46,8 @@ from pam.train import Diverged
 GPU_STEPS = 10_000  # Ray counts parts of a GPU in this many steps
 RETRIES = 2  # beyond the first try; each goes on from the cell's newest checkpoint
 LOOK_AGAIN = 1.0  # seconds between two looks at cells that other sweeps have
+CONNECT_SECONDS = 10.0  # for the head's port to open; another continent's takes less than one
+LOOPBACK = ("127.0.0.1", "localhost", "LOCALHOST")
 NO_LIMIT = 10**9  # trials; the queue says itself when it is empty
 BUSY, ENDED = "busy", "ended"  # what a trial reports beside its epochs
 CROWDED = "crowded"  # out of the memory of a GPU that other cells share
@@ -131,9 +134,11 @@ def cluster(address: str | None) -> Iterator[None]:
 def _init(address: str | None) -> None:
     local = address is None
     where = "Ray does not start here" if local else f"no Ray cluster at {address}"
+    if address is not None:
+        _check_listens(address)
     try:
         # A dashboard can be asked for only of a cluster that starts here.
-        with _loopback() if local else nullcontext():
+        with _loopback() if address is None or _host(address) in LOOPBACK else nullcontext():
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
@@ -149,6 +154,21 @@ def _init(address: str | None) -> None:
             raise
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise PamError(f"{where}: {reason}; if this machine is busy or short of memory, try again later") from error
+
+
+def _check_listens(address: str) -> None:
+    """Raise `PamError` if nothing listens at a `host:port`: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if "/" in address or not port.isdigit():
+        return  # `auto`, or a scheme of Ray's own
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise PamError(f"no Ray cluster at {address}: {error}; start one or leave --address out") from error
+
+
+def _host(address: str) -> str:
+    return address.rpartition("/")[2].rpartition(":")[0]
 
 
 @contextmanager

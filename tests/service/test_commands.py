@@ -44,7 +44,11 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_chooses_another(opti
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert cli.guarded(service.main, ["up", option, str(port)]) == cli.BAD_INPUT
+        with socket.socket() as other:  # the default's may be taken, too
+            other.bind(("127.0.0.1", 0))
+            free = other.getsockname()[1]
+        words = ["up", "--ray-port", str(free), option, str(port)]
+        assert cli.guarded(service.main, words) == cli.BAD_INPUT
     err = capsys.readouterr().err
     assert re.fullmatch(
         rf"error: 127.0.0.1:{port} cannot be had for {what} \(Address already in use\); .*{option}\n", err

@@ -3,10 +3,16 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import pytest
+
+from pam.errors import PamError
+from pam.sweep import schedule
 
 SCRIPT = """
 import os, psutil, ray
@@ -39,6 +45,13 @@ def test_it_listens_on_loopback_alone_and_takes_no_notice_of_a_head_that_is_up()
     assert gcs.startswith("127.0.0.1:")
     assert gcs != "127.0.0.1:9"
     assert setting.strip() == "None"
+
+
+def test_an_address_where_nothing_listens_is_told_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(PamError, match=f"no Ray cluster at {address}: .*refused"), schedule.cluster(address):
+        pass
 
 
 STARTS = """
