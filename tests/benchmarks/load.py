@@ -2,13 +2,14 @@
 
     python tests/benchmarks/load.py logging [--loggers 8] [--epochs 500]      # on SQLite; on PostgreSQL:
     tests/cluster/with_postgres.sh python tests/benchmarks/load.py logging
-    python tests/benchmarks/load.py study [--cells 2000] [--mirrored 200]
+    python tests/benchmarks/load.py study [--cells 2000] [--mirrored 2000]
     python tests/benchmarks/load.py jobs [--jobs 50]
     python tests/benchmarks/load.py                       # all three
 
 `logging`: a mirror (`pam.track.Mirror`) per cell, each in a process of its own as sweeps have them, all against the
 service's MLflow server; fails unless every epoch is there once. `study`: a finished study is synthesised and
-`pam.status` asked for it; the first `mirrored` cells are written to MLflow, which then is asked for all of its runs.
+`pam.status` asked for it; the first `mirrored` cells are written to the service's empty MLflow server by `pam.track
+sync`, which fails unless it ends up to date; the server then is asked for all of its runs.
 `jobs`: `ray job submit` called so often in a row, each time without waiting for the job's end; fails unless all jobs
 succeed.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -47,17 +49,29 @@ def pam(module: str, *words: str) -> float:
     return time.perf_counter() - start
 
 
+def processor() -> float:
+    """Seconds of the processor that all commands have taken so far; servers, which go on, are not among them."""
+    taken = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return taken.ru_utime + taken.ru_stime
+
+
 @contextmanager
-def service() -> Iterator[str]:
-    """A service under a PAM_HOME of its own; its MLflow server's address."""
+def own_home() -> Iterator[Path]:
+    """An empty PAM_HOME."""
     with tempfile.TemporaryDirectory(prefix="pam-load-") as folder:
         os.environ["PAM_HOME"] = folder
-        ports = {"ray": RAY, "dashboard": DASHBOARD, "mlflow": MLFLOW}
-        pam("pam.service", "up", *(f"--{name}-port={port}" for name, port in ports.items()))
-        try:
-            yield f"http://127.0.0.1:{MLFLOW}"
-        finally:
-            pam("pam.service", "down")
+        yield Path(folder)
+
+
+@contextmanager
+def service() -> Iterator[str]:
+    """A service under PAM_HOME; its MLflow server's address."""
+    ports = {"ray": RAY, "dashboard": DASHBOARD, "mlflow": MLFLOW}
+    pam("pam.service", "up", *(f"--{name}-port={port}" for name, port in ports.items()))
+    try:
+        yield f"http://127.0.0.1:{MLFLOW}"
+    finally:
+        pam("pam.service", "down")
 
 
 def asked(folder: Path, cells: int) -> dict:
@@ -93,7 +107,7 @@ def logging(arguments: argparse.Namespace) -> Iterator[Row]:
     from mlflow.tracking import MlflowClient
 
     cells, epochs = arguments.loggers, arguments.epochs
-    with service() as address:
+    with own_home(), service() as address:
         os.environ["MLFLOW_TRACKING_URI"] = address
         with ProcessPoolExecutor(cells, get_context("spawn")) as pool:
             seconds = max(pool.map(partial(log, epochs=epochs), range(cells)))
@@ -114,31 +128,35 @@ def logging(arguments: argparse.Namespace) -> Iterator[Row]:
 def large(arguments: argparse.Namespace) -> Iterator[Row]:
     from mlflow.tracking import MlflowClient
 
-    def took(what: str, seconds: float) -> Row:
-        return Row(what=f"load: {what}", unit="s", values=(seconds,))
+    def took(what: str, seconds: float, note: str = "") -> Row:
+        return Row(what=f"load: {what}", unit="s", values=(seconds,), note=note)
 
-    with tempfile.TemporaryDirectory(prefix="pam-load-") as folder:
-        os.environ["PAM_HOME"] = folder
-        told = asked(Path(folder), arguments.cells)
+    with own_home() as folder:
+        told = asked(folder, arguments.cells)
         study_of = f"a study of {len(told['cells']):,} finished cells"
         for words in ([], ["large"], [told["cells"][-1]["id"]]):
             name = " ".join(["pam.status", *(["STUDY"] if words == ["large"] else ["CELL"] if words else [])])
             yield took(f"{name}, {study_of}", pam("pam.status", *words))
         (path,) = home.studies().glob("*/*.json")
-        path.write_text(json.dumps(told | {"cells": told["cells"][: arguments.mirrored]}))
-        cells = f"{arguments.mirrored} finished cells"
-        yield took(
-            f"pam.track sync of {cells} into an empty MLflow, a cell", pam("pam.track", "sync") / arguments.mirrored
-        )
-        yield took(f"pam.track sync of {cells}, nothing new", pam("pam.track", "sync"))
-        client = MlflowClient(f"sqlite:///{home.mlflow() / 'mlflow.db'}")
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        start = time.perf_counter()
-        found, token = 0, ""
-        while token is not None:
-            page = client.search_runs(experiments, max_results=1000, page_token=token or None)
-            found, token = found + len(page), page.token
-        yield took(f"MLflow asked for all {found:,} runs of a study", time.perf_counter() - start)
+        mirrored = told["cells"][: arguments.mirrored]
+        path.write_text(json.dumps(told | {"cells": mirrored}))
+        cells = f"{len(mirrored):,} finished cells"
+        with service() as address:
+            os.environ["MLFLOW_TRACKING_URI"] = address
+            before = processor()
+            seconds, own = pam("pam.track", "sync"), processor() - before
+            each = f"{seconds / len(mirrored):.3f} s a cell, of which {own / len(mirrored):.3f} s of its own processor"
+            yield took(f"pam.track sync of {cells} into an empty MLflow server", seconds, each)
+            yield took(f"pam.track sync of {cells}, nothing new", pam("pam.track", "sync"))
+            del os.environ["MLFLOW_TRACKING_URI"]
+            client = MlflowClient(address)
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+            start = time.perf_counter()
+            found, token = 0, ""
+            while token is not None:
+                page = client.search_runs(experiments, max_results=1000, page_token=token or None)
+                found, token = found + len(page), page.token
+            yield took(f"MLflow asked for all {found:,} runs of a study", time.perf_counter() - start)
 
 
 def jobs(arguments: argparse.Namespace) -> Iterator[Row]:
@@ -146,7 +164,7 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Row]:
 
     count = arguments.jobs
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    with service():
+    with own_home(), service():
         address = f"http://127.0.0.1:{DASHBOARD}"
         client = JobSubmissionClient(address)
         submitted = [f"load-{number}" for number in range(count)]
@@ -176,7 +194,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, loggers=8, epochs=500, cells=2000, mirrored=200, jobs=50)
+    parser = options(__doc__, loggers=8, epochs=500, cells=2000, mirrored=2000, jobs=50)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of: {', '.join(KINDS)}; all without")
     arguments = parser.parse_args()
     if unknown := [kind for kind in arguments.kinds if kind not in KINDS]:

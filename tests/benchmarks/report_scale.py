@@ -102,6 +102,7 @@ def entry(cell: Cell, patients: int, slices: int) -> ledger.Entry:
         frame.insert(0, "case", names)
         frame.insert(0, "patient", names)
     told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
+    told |= {"started": "2026-11-01T12:00:00+00:00"}
     epochs = pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]})
     predictions = by_slice[["patient", "case", "slice"]].assign(height=SIDE, width=SIDE)
     return ledger.Entry(
