@@ -9,7 +9,7 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,6 +76,12 @@ def read(cell_id: str) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise PamError(f"{path_of(cell_id)}: cannot be read ({error}); delete it") from error
     return [entry for line in lines if (entry := _parsed(line)) is not None]
+
+
+def raised(cell_id: str) -> Mapping[str, Any]:
+    """The line of the error with which the cell's log ends; {} where it ends otherwise."""
+    lines = read(cell_id)
+    return lines[-1] if lines and lines[-1]["event"] == RAISED else {}
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

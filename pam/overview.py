@@ -118,6 +118,12 @@ def provenance(cell_id: str) -> Mapping[str, Any]:
     return told
 
 
+def run(cell_id: str) -> str:
+    """The cell's run in MLflow, as its newest sweep has noted it; "" where none has."""
+    noted = (json.loads(files.here(path).read_text(encoding="utf-8")) for path in files.found(home.runs(), "*/*.json"))
+    return next((runs[cell_id] for runs in noted if cell_id in runs), "")
+
+
 class _Known:
     """Which cells there is something to read of, listed once: of thousands, few are asked for one by one."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pam import cell_log, files, overview
 from pam.entries import address
 from pam.overview import CellState, StudyState
+from pam.service import cluster
 
 LOG_LINES = 12  # the newest ones of a cell's log, as text; JSON has all
 
@@ -45,6 +47,7 @@ def of_cell(cell: CellState) -> dict[str, Any]:
         "last": dict(failure.metrics if failure else cell.last),
         "provenance": overview.provenance(cell.id) if done else {},
         "entry": address(cell.id) if done else None,
+        "mlflow": _run_address(cell.id),
         "log_file": files.address(cell_log.path_of(cell.id)) if cell.log else None,
         "log": cell.log,
     }
@@ -67,6 +70,13 @@ def _line(cell: CellState) -> dict[str, Any]:
     }
 
 
+def _run_address(cell_id: str) -> str:
+    """Where MLflow shows the cell's run: a page, or its id where no server is known; "" before it was noted."""
+    run = overview.run(cell_id)
+    server = cluster.mlflow()
+    return f"{server.rstrip('/')}/#/runs/{run}" if run and server.startswith("http") else f"run {run}" * bool(run)
+
+
 def _raised(cell: CellState) -> str:
     """The newest error in the log of a cell that is not finished: it may have been tried again since."""
     raised = [line["traceback"] for line in cell.log if line["event"] == cell_log.RAISED]
@@ -79,7 +89,15 @@ def text(told: Mapping[str, Any]) -> str:
         return _cell_text(told["cell"])
     lines = [line for study in told["studies"] for line in _study_lines(study)] or ["no study was swept yet"]
     lines += ["", *_cluster_lines(told["cluster"]), *(f"report     {path}" for path in told["reports"])]
+    lines += [f"report     none here of {study}: python -m pam.report {study}" for study in _unreported(told)]
     return "\n".join(lines).rstrip()
+
+
+def _unreported(told: Mapping[str, Any]) -> list[str]:
+    """Studies with finished cells, of which the working directory holds no report."""
+    reported = {Path(path).parent.name for path in told["reports"]}
+    finished = [study["study"] for study in told["studies"] if study[overview.DONE]]
+    return [study for study in dict.fromkeys(finished) if study not in reported]
 
 
 def _study_lines(study: Mapping[str, Any]) -> list[str]:
@@ -103,8 +121,13 @@ def _cluster_lines(cluster: Mapping[str, Any]) -> list[str]:
     lines += [f"dashboard  {cluster['dashboard']}"] if cluster["dashboard"] else []
     for node in cluster["nodes"]:
         state = ("head" if node["head"] else "worker") if node["alive"] else "DEAD"
-        lines.append(f"node       {node['name']}: {state}, {node['cpus']:g} CPUs, {node['gpus']:g} GPUs")
+        cpus, gpus = (_share(node[f"{what}_held"], node[what]) for what in ("cpus", "gpus"))
+        lines.append(f"node       {node['name']}: {state}, {cpus} CPUs, {gpus} GPUs")
     return lines + ([cluster["problem"]] if cluster["problem"] else [])
+
+
+def _share(held: float | None, of: float) -> str:
+    return f"{of:g}" if held is None or not of else f"{held:g} of {of:g}"
 
 
 def _cell_text(cell: Mapping[str, Any]) -> str:
@@ -114,8 +137,8 @@ def _cell_text(cell: Mapping[str, Any]) -> str:
         f"network    {cell['network']} {_pairs(cell['options'])}".rstrip(),
         f"recipe     {_pairs(cell['recipe']) or 'all defaults'}",
     ]
-    shown = (("holder", "held by"), ("message", "ended"), ("entry", "results"), ("log_file", "log"))
-    lines += [f"{title:<10} {cell[name]}" for name, title in shown if cell[name]]
+    shown = {"held by": "holder", "ended": "message", "results": "entry", "MLflow": "mlflow", "log": "log_file"}
+    lines += [f"{title:<10} {cell[name]}" for title, name in shown.items() if cell[name]]
     if cell["last"]:
         known = {name: value for name, value in cell["last"].items() if name not in ("time", "event")}
         lines.append(f"last epoch {_pairs(known)}")

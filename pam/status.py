@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise PamError(f"--every is {arguments.every:g}; expected seconds above 0")
     while True:
         told = _told(arguments.what)
-        text = json.dumps(told, indent=1) if arguments.json else standing.text(told)
+        text = json.dumps(told, indent=None if arguments.watch else 1) if arguments.json else standing.text(told)
         if not arguments.watch:
             print(text)
             return 0
@@ -55,7 +55,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--every", type=float, default=2.0, metavar="SECONDS", help="how often, with --watch (default: 2)"
     )
-    parser.add_argument("--json", action="store_true", help="as JSON; with --watch, one document after another")
+    parser.add_argument("--json", action="store_true", help="as JSON; with --watch, a line each time")
     return parser.parse_args(argv)
 
 

@@ -359,6 +359,11 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*local, *installed]))
 
 
+def _seen_from(path: Path) -> str:
+    """From where a relative path was looked for: a job runs in another folder than the shell that submitted it."""
+    return "" if path.is_absolute() else f" in {Path.cwd()} (a job takes the whole path)"
+
+
 def load(name_or_path: str) -> Study:
     """A study by path, by its name in ./tune_spaces, or by its name in the installed `tune_spaces` package.
 
@@ -367,7 +372,8 @@ def load(name_or_path: str) -> Study:
     path = Path(name_or_path)
     if path.suffix == ".py":
         if not path.is_file():
-            raise StudyError(f"{path}: no such file; expected a study's file, or one of: {', '.join(names())}")
+            expected = f"expected a study's file, or one of: {', '.join(names())}"
+            raise StudyError(f"{path}: no such file{_seen_from(path)}; {expected}")
         return _study_of(_run_file(path), path.stem, str(path))
     local = Path("tune_spaces") / f"{name_or_path}.py"
     if local.is_file():

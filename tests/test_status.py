@@ -100,6 +100,28 @@ def test_a_cell_shows_its_traceback_and_last_metrics_in_one_place(study, capsys)
         assert IDS["failed"] in out
 
 
+def test_a_cell_that_has_ended_leads_to_its_mlflow_run(study, capsys, monkeypatch):
+    path = home.runs() / "small" / "phantom.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({IDS["failed"]: "r1"}))
+    assert told(capsys, IDS["running"])["cell"]["mlflow"] == ""
+    assert told(capsys, IDS["failed"])["cell"]["mlflow"] == "run r1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret@mlflow.example.org/")
+    assert status.main([IDS["failed"]]) == 0
+    assert "MLflow     http://me:***@mlflow.example.org/#/runs/r1\n" in capsys.readouterr().out
+
+
+def test_a_study_without_a_report_here_is_told_how_to_make_one(study, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert status.main([]) == 0
+    assert "report     none here of small: python -m pam.report small\n" in capsys.readouterr().out
+    report = tmp_path / "reports" / "small" / "phantom" / "README.md"
+    report.parent.mkdir(parents=True)
+    report.touch()
+    assert status.main([]) == 0
+    assert f"report     {report.parent}\n" in capsys.readouterr().out
+
+
 def test_a_cells_json_holds_all_of_its_log(study, capsys):
     found = told(capsys, IDS["running"])["cell"]
     assert [line["event"] for line in found["log"]] == ["started", *["epoch"] * 5]
@@ -151,7 +173,7 @@ def test_watch_goes_on_until_it_is_interrupted(study):
     assert process.stdout is not None
     seen = 0
     while seen < 2:
-        seen += process.stdout.readline().startswith("{")
+        seen += "studies" in json.loads(process.stdout.readline())  # a document a line
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == cli.INTERRUPTED

@@ -156,9 +156,8 @@ def test_a_slip_in_a_study_file_is_an_error_that_names_its_line(text: str, messa
 
 
 def test_a_study_file_that_is_not_there_is_an_error():
-    with pytest.raises(
-        StudyError, match=r"missing\.py: no such file; expected a study's file, or one of: .*fpa_dilation"
-    ):
+    message = r"missing\.py: no such file in .+ \(a job .+\); expected a study's file, or one of: .*fpa_dilation"
+    with pytest.raises(StudyError, match=message):
         study.load("missing.py")
 
 

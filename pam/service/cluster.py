@@ -12,13 +12,15 @@ from pam.service import record, web
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One machine of the cluster."""
+    """One machine of the cluster: what it has, and what of it cells hold; None where the dashboard does not tell."""
 
     name: str
     alive: bool
     head: bool
     cpus: float
     gpus: float
+    cpus_held: float | None = None
+    gpus_held: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ def look() -> Cluster:
     except PamError as error:
         return Cluster(problem=str(error))
     dashboard = os.environ.get("RAY_API_SERVER_ADDRESS") or (known.dashboard if known else "")
-    mlflow = os.environ.get("MLFLOW_TRACKING_URI") or (known.mlflow if known else "")
+    mlflow = _mlflow(known)
     nodes: tuple[Node, ...] = ()
     problem = ""
     if dashboard:
@@ -49,9 +51,19 @@ def look() -> Cluster:
     return Cluster(dashboard=redact(dashboard), mlflow=redact(mlflow), nodes=nodes, problem=redact(problem))
 
 
+def mlflow() -> str:
+    """MLflow's address, as it may be shown; "" where none is known. Raises `PamError` for a damaged record."""
+    return redact(_mlflow(record.read()))
+
+
+def _mlflow(known: record.Record | None) -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or (known.mlflow if known else "")
+
+
 def _nodes(dashboard: str) -> tuple[Node, ...]:
     url = f"{dashboard.rstrip('/')}/api/v0/nodes?limit=1000"
     answer = web.ask_json(url, token=web.ray_token(), timeout=3.0)
+    held = _held(dashboard)
     try:
         listed = answer["data"]["result"]["result"]
         return tuple(
@@ -61,8 +73,23 @@ def _nodes(dashboard: str) -> tuple[Node, ...]:
                 head=node["is_head_node"],
                 cpus=node["resources_total"].get("CPU", 0.0),
                 gpus=node["resources_total"].get("GPU", 0.0),
+                **held.get(node["node_id"], {}),
             )
             for node in listed
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise web.Unreachable(f"{url}: not a list of nodes ({error!r})") from error
+
+
+def _held(dashboard: str) -> dict[str, dict[str, float]]:
+    """Node's id → what cells hold of it, by `Node`'s names; {} where the head's scaler does not tell."""
+    url = f"{dashboard.rstrip('/')}/api/cluster_status?format=0"
+    try:
+        told = web.ask_json(url, token=web.ray_token(), timeout=3.0)
+        usage = told["data"]["clusterStatus"]["loadMetricsReport"]["usageByNode"]
+        return {
+            node: {name: of.get(key, (0.0,))[0] for name, key in (("cpus_held", "CPU"), ("gpus_held", "GPU"))}
+            for node, of in usage.items()
+        }
+    except (web.Unreachable, KeyError, TypeError, AttributeError, IndexError):
+        return {}

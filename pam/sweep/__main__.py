@@ -50,6 +50,8 @@ def _summary(outcome: Outcome) -> str:
     else:
         lines = [f"{what}: {outcome.finished} cells trained, {outcome.found} were done already, of {outcome.asked}"]
     lines += [f"{cell}: {failure.summary}" for cell, failure in outcome.failed.items()]
+    shown = [str(failure.cell["id"])[:10] for failure in outcome.failed.values()]
+    lines += [f"to see the log and traceback of the first: python -m pam.status {shown[0]}"] if shown else []
     for kind in KINDS:
         if count := sum(failure.kind == kind for failure in outcome.failed.values()):
             lines.append(f"{count} cell{'s' * (count != 1)} {kind}; to train again: add --rerun {kind}")

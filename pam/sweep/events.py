@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from pam import cells, failures, ledger
+from pam import cell_log, cells, failures, ledger
 from pam.files import is_full, is_storage
 from pam.redact import redact
 from pam.study import Cell
@@ -13,6 +14,8 @@ from pam.sweep.disk import Budget
 from pam.sweep.gauges import Gauges
 from pam.sweep.progress import SweepProgress
 from pam.track import Mirror, summarise
+
+COLOUR = r"\x1b\[[0-9;]*m"  # as Ray paints its errors for a terminal
 
 
 class Events(schedule.Listener):
@@ -80,7 +83,7 @@ class Events(schedule.Listener):
             kind=failures.FAILED,
             epoch=int(last.get("epoch", 0)) + 1,
             message=one_line(error),
-            traceback=redact(str(error)),
+            traceback=_traceback(cell_id, error),
             metrics=last,
             provenance=self._provenance,
         )
@@ -119,6 +122,14 @@ def storage_failed(error: BaseException) -> str:
 def _cause(error: BaseException) -> BaseException:
     """What was raised in a trial's process, without Ray's wrapping."""
     return getattr(error, "cause", None) or error
+
+
+def _traceback(cell_id: str, error: BaseException) -> str:
+    """As the trial's own process logged it, if it could; else as Ray tells it, without its colours."""
+    logged = cell_log.raised(cell_id)
+    if " ".join(str(logged.get("error", "")).split()) == one_line(error):
+        return str(logged["traceback"])
+    return redact(re.sub(COLOUR, "", str(error)))
 
 
 def one_line(error: BaseException) -> str:

@@ -28,7 +28,7 @@ STUDY = Study(
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1600),  # of minutes, for a machine on which many work
     pytest.mark.skipif(
         os.geteuid() != 0 or any(shutil.which(name) is None for name in NEEDED),
         reason=f"takes root and {', '.join(NEEDED)} (Debian: slurmctld slurmd slurm-client munge)",
@@ -46,7 +46,7 @@ def on_slurm(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1500,
         check=False,
     )
 

@@ -97,18 +97,22 @@ def test_a_study_goes_through_the_service_and_its_report_outlives_it(service, tm
     assert [run.info.status for run in runs(known.mlflow)] == ["FINISHED"] * 2
     report = pam(elsewhere, "pam.report", study)
     assert report.returncode == 0, report.stderr
+    outside = pam(elsewhere, "pam.sweep", study, "--address", known.ray, "--set", "epochs=1")
+    assert "2 cells trained" in outside.stdout, "a sweep outside of a job does not reach the head"
     assert any((elsewhere / "reports" / "small" / "phantom").rglob("*.md"))
 
     failing = [study, "--set", "learning_rate=1e30", "--set", "precision=float32"]
     failed = ray(elsewhere, "job", "submit", "--submission-id", "failing", "--", "python", "-m", "pam.sweep", *failing)
     assert failed.returncode != 0
     assert "'failing' failed" in ray(elsewhere, "job", "status", "failing").stdout
+    check_a_lost_cell_is_shown(elsewhere, failed.stdout, known.mlflow)
 
     endless = [study, "--set", "epochs=9999"]
     submit = ("job", "submit", "--no-wait", "--submission-id")
     ray(elsewhere, *submit, "endless", "--", "python", "-m", "pam.sweep", *endless)
     wait_for(lambda: any(run.info.status == "RUNNING" for run in runs(known.mlflow)))
     wait_for(lambda: shown_by_the_dashboard() <= exported())
+    check_running_cells_are_shown(elsewhere, known)
     assert ray(elsewhere, "job", "stop", "endless").returncode == 0
     assert "'endless' was stopped" in ray(elsewhere, "job", "status", "endless").stdout
     assert "interrupted" in ray(elsewhere, "job", "logs", "endless").stdout
@@ -142,6 +146,23 @@ def test_a_head_that_was_killed_is_replaced_and_its_remains_are_cleared(service,
     assert after.alive("ray")
     assert pam(tmp_path, "pam.service", "down").returncode == 0
     assert processes.marked(record.folder()) == set()
+
+
+def check_a_lost_cell_is_shown(folder: Path, printed: str, mlflow: str) -> None:
+    """By `pam.status`, which the sweep named, with its run in MLflow, which holds its log."""
+    lost = manifest.read("small")["cells"][0]["id"]
+    assert f"pam.status {lost[:10]}" in printed
+    (run,) = [run for run in runs(mlflow) if run.data.tags["pam.cell"] == lost]
+    told = json.loads(pam(folder, "pam.status", lost, "--json").stdout)["cell"]
+    assert told["mlflow"] == f"{mlflow}/#/runs/{run.info.run_id}"
+    assert [file.path for file in MlflowClient(mlflow).list_artifacts(run.info.run_id, "log")] == [f"log/{lost}.jsonl"]
+
+
+def check_running_cells_are_shown(folder: Path, known: record.Record) -> None:
+    """By `pam.status`: how long they take, what of the node they hold, and all addresses."""
+    words = ("2 running; ETA", "head, 2 of 2 CPUs, 0 GPUs", known.mlflow, known.dashboard)
+    wait_for(lambda: all(each in pam(folder, "pam.status").stdout for each in words))
+    assert str(folder / "reports" / "small" / "phantom") in pam(folder, "pam.status").stdout
 
 
 def shown_by_the_dashboard() -> set[str]:
