@@ -33,11 +33,11 @@ STUDY = Study(
 )
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
 
 
 def pam(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -183,7 +183,7 @@ def exported() -> set[str]:
     return found
 
 
-def wait_for(fact, seconds: float = 120) -> None:
+def wait_for(fact, seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "waited in vain"
