@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pam import cli, data_report, files, memory
+from pam.counts import counted
 from pam.data import store as stores
 from pam.data.check import check
 from pam.data.prepare import Progress as Progressed
@@ -105,11 +106,12 @@ def _check(dataset: Dataset, arguments: argparse.Namespace, progress: Progressed
     errors = int((table.severity == "error").sum())
     if errors:
         raise DataError(
-            f"{arguments.source}: {errors} errors in {len(checked.bad)} of {len(checked.cases)} cases; mend them or "
-            f"leave these cases out with --skip-bad; listed in {files.address(path)}"
+            f"{arguments.source}: {counted(errors, 'error')} in {len(checked.bad)} of "
+            f"{counted(len(checked.cases), 'case')}; mend them or leave these cases out "
+            f"with --skip-bad; listed in {files.address(path)}"
         )
-    found = f"{len(checked.cases)} cases of {dataset.title} checked: no error, {len(table)} warnings"
-    return f"{found}; listed in {files.address(path)}"
+    found = f"{counted(len(checked.cases), 'case')} of {dataset.title} checked"
+    return f"{found}: no error, {counted(len(table), 'warning')}; listed in {files.address(path)}"
 
 
 def _rich_table(table: pd.DataFrame) -> Table:
@@ -178,9 +180,10 @@ def _summary(store: Store, seconds: float) -> str:
         f"float16 blurs the middle half of a modality by {store.float16_loss:.3%} of its spread at most; "
         f"no value lies more than {store.largest:.1f} standard deviations from the mean\n"
     )
+    counts = f"{counted(len(store.patients), 'patient')}, {counted(len(store.cases), 'case')}"
     sizes = " × ".join(map(str, store.images.shape[1:]))
     return (
-        f"{store.label}, {store.target}: {len(store.patients)} patients, {len(store.cases)} cases, {len(index)} slices "
+        f"{store.label}, {store.target}: {counts}, {counted(len(index), 'slice')} "
         f"({sizes}), {int((index.target_pixels > 0).sum())} with target\n"
         f"{float16}{cut}{left}{note}took {seconds:.1f} s, peak memory {_peak_memory_mb():.0f} MB per process\n"
         f"stored in {files.address(store.path)}\n"

@@ -22,6 +22,7 @@ import optuna
 from optuna.trial import TrialState
 
 from pam import checkpoints, cli, home
+from pam.counts import counted
 from pam.data.folds import Split
 from pam.data.processes import exclusive
 from pam.data.splits import inner
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = _rows(study, search, store, folder)
         if any(row.to_do > 0 for row in rows):
             for row in rows:
-                print(f"{row.name}: {search.trials - row.to_do} of {search.trials} trials done", flush=True)
+                print(f"{row.name}: {search.trials - row.to_do} of {counted(search.trials, 'trial')} done", flush=True)
             with schedule.cluster(placement.address):
                 _run(rows, placement)
         winners = {row.name: _winners(row) for row in rows}
@@ -314,7 +315,7 @@ def source(study: Study, search: Search, winners: Sequence[Variant]) -> str:
     lines = [f"    {name}={_code(value)},\n" for name, value in fields.items()]
     lines.insert(3, "    variants=(\n" + "".join(f"        {_code(row)},\n" for row in rows) + "    ),\n")
     return (
-        f"{HEADER}{study.name}, of {search.trials} trials a row; made by `python -m pam.search`.\n\n"
+        f"{HEADER}{study.name}, of {counted(search.trials, 'trial')} a row; made by `python -m pam.search`.\n\n"
         f"They were chosen inside the training side of fold {search.fold}. Its test patients were never seen; those\n"
         'of the other folds were, so only this fold is run.\n"""\n\n'
         "from pam.study import Study, Variant\n\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pam import cell_log, files, overview
+from pam.counts import counted
 from pam.entries import address
 from pam.overview import CellState, StudyState
 from pam.service import cluster
@@ -104,7 +105,7 @@ def _study_lines(study: Mapping[str, Any]) -> list[str]:
     counts = ", ".join(f"{study[state]} {state}" for state in overview.STATES if study[state] or state == overview.DONE)
     left = study["seconds_left"]
     eta = "" if left is None else f"; ETA {datetime.timedelta(seconds=round(left))}"
-    lines = [f"{study['study']} on {study['title']}: {study['cells']} cell{'s' * (study['cells'] != 1)}: {counts}{eta}"]
+    lines = [f"{study['study']} on {study['title']}: {counted(study['cells'], 'cell')}: {counts}{eta}"]
     each = study.get("each", ())
     width = max((len(cell["label"]) for cell in each), default=0)
     for cell in each:

@@ -72,7 +72,7 @@ def test_the_page_asks_for_nothing_from_outside(page):
 
 def test_the_page_names_cases_that_were_left_out_and_those_without_target(page):
     words = " ".join(Page(page[0]).words)
-    assert "1 cases are left out for their errors" in words
+    assert "Cases left out for their errors (1):" in words
     assert f"{BROKEN} (patient Brats18_PHANTOM_005): " in words
     assert f"Without target, and not shown unless no case has one: {EMPTY}." in words
     assert "parts of patients' images" in words
@@ -163,7 +163,7 @@ def test_a_data_set_of_one_patient_says_why_it_cannot_be_split(shared_data, tmp_
     words = ["brats2021", "--source", str(shared_data / "brats2021"), "--show", "--out", str(tmp_path)]
     assert cli.guarded(main, words) == 0
     text = (tmp_path / "brats2021.html").read_text(encoding="utf-8")
-    assert "Not possible: 1 patients for 5 folds" in text
+    assert "Not possible: 1 patient for 5 folds" in text
     assert "38 target voxels lie outside the crop" in text
 
 

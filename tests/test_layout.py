@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The data's way, top to bottom: a module imports only what stands above it; a package's modules import each other too.
 LAYOUT = (
     "pam.errors",
+    "pam.counts",
     "pam.redact",
     "pam.home",
     "pam.remote",

@@ -77,7 +77,7 @@ def test_without_ray_pandas_or_mlflow_cells_have_the_sweeps_result_bit_for_bit(f
     expected = {cell: (ledger.read(cell), evidence(cell)) for cell in ids}
     trained = run(folder, folder / "bare", "small.py", *SMALL, "--cells", *ids, bare=True)
     assert trained.returncode == 0, trained.stderr
-    assert "2 cells trained, 0 were done already, of 2" in trained.stdout
+    assert "2 cells trained, 0 done already, of 2" in trained.stdout
     carried = folder / "bare" / "carried"
     assert f"into a ledger: python -m pam.track import {carried}" in trained.stdout
     assert not (folder / "bare" / "ledger").exists()
@@ -96,7 +96,7 @@ def test_without_ray_pandas_or_mlflow_cells_have_the_sweeps_result_bit_for_bit(f
         assert [a is b or a.equals(b) for a, b in zip(evidence(cell), masks, strict=True)] == [True, True]
 
     again = run(folder, folder / "bare", "small.py", *SMALL, "--folds", "0", bare=True)
-    assert "0 cells trained, 2 were done already, of 2" in again.stdout
+    assert "0 cells trained, 2 done already, of 2" in again.stdout
 
 
 def evidence(cell: str) -> list:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pam.counts import counted
 from pam.data.augment import build
 from pam.data.columns import Columns
 from pam.data.feed import feed
@@ -38,7 +39,7 @@ def choose_slices(columns: Columns, patients: Sequence[str], how: str, generator
     chosen = np.flatnonzero(rows)
     if len(chosen) == 0:
         raise DataError(
-            f"none of these {len(patients)} patients has a slice to choose ({how!r}), beginning with "
+            f"no slice to choose ({how!r}) in {counted(len(patients), 'patient')}, beginning with "
             f"{next(iter(patients), 'none')!r}; set the recipe's slices or test_slices to 'all'"
         )
     return chosen

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pam.counts import counted
 from pam.errors import DataError
 
 SHUFFLE_SEED = 0
@@ -53,7 +54,7 @@ def k_fold(patients: Iterable[str], k: int, *, seed: int = SHUFFLE_SEED) -> tupl
         raise DataError(f"{k} folds; expected at least 2")
     if len(shuffled) < k:
         raise DataError(
-            f"{len(shuffled)} patients for {k} folds; expected at least one patient a fold, ask for fewer folds"
+            f"{counted(len(shuffled), 'patient')} for {k} folds; expected at least one patient a fold, ask for fewer"
         )
     tests = [set(shuffled[fold::k]) for fold in range(k)]
     return tuple(

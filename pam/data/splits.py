@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from pam.counts import counted
 from pam.data.folds import SHUFFLE_SEED, Split, draw
 from pam.errors import DataError
 
@@ -23,7 +24,9 @@ def stratified_k_fold(sizes: Mapping[str, float], k: int, *, seed: int = SHUFFLE
     if k < 2:
         raise DataError(f"{k} folds; expected at least 2")
     if len(sizes) < k:
-        raise DataError(f"{len(sizes)} patients for {k} folds; expected at least one patient a fold, ask for fewer")
+        raise DataError(
+            f"{counted(len(sizes), 'patient')} for {k} folds; expected at least one patient a fold, ask for fewer"
+        )
     ordered = sorted(sizes, key=lambda patient: (sizes[patient], draw(patient, seed)))
     tests: list[list[str]] = [[] for _ in range(k)]
     for first in range(0, len(ordered), k):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pam import files, home
+from pam.counts import counted
 from pam.data import columns, folds, splits
 from pam.data.folds import Split, check_splits
 from pam.data.geometry import Crop, Geometry
@@ -114,7 +115,7 @@ class Store:
         count = len(self.left_out) + len(self._cases)
         said = [self.note[:1].upper() + self.note[1:]] if self.note else []
         return said + (
-            [f"{len(self.left_out)} of {count} cases were left out for their errors: {left}"] if left else []
+            [f"{len(self.left_out)} of {counted(count, 'case')} left out for their errors: {left}"] if left else []
         )
 
     def describe(self) -> dict[str, Any]:

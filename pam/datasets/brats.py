@@ -120,7 +120,7 @@ def find(layout: Layout, source: Path) -> list[Case]:
     lacking = [case.case for case in cases if case.case not in grades]
     if lacking:
         raise DataError(
-            f"{source / GRADE_TABLE}: no row for {lacking[0]} ({len(lacking)} cases lack one); expected one a case"
+            f"{source / GRADE_TABLE}: no row for {lacking[0]} (cases without one: {len(lacking)}); expected one a case"
         )
     return [case for case in cases if grades[case.case] == layout.grade]
 

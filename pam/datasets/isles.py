@@ -55,7 +55,7 @@ def find_2018(patients: Path | None, source: Path) -> list[Case]:
     groups = patients_of(patients) if patients else {folder.name: folder.name for folder in folders}
     lacking = [folder.name for folder in folders if folder.name not in groups]
     if lacking:
-        raise DataError(f"{patients}: no row for {lacking[0]} ({len(lacking)} cases lack one); expected one a case")
+        raise DataError(f"{patients}: no row for {lacking[0]} (cases without one: {len(lacking)}); expected one a case")
     return [_case_2018(folder, groups[folder.name]) for folder in folders]
 
 

@@ -104,7 +104,7 @@ def find(patients: Path | None, source: Path) -> list[Case]:
     groups = patients_of(patients) if patients else {case: case for case in files}
     lacking = sorted(files.keys() - groups.keys())
     if lacking:
-        raise DataError(f"{patients}: no row for {lacking[0]} ({len(lacking)} cases lack one); expected one a case")
+        raise DataError(f"{patients}: no row for {lacking[0]} (cases without one: {len(lacking)}); expected one a case")
     return [
         _case(case, groups[case], images, label or source / "labelsTr" / f"{case}{ending}")
         for case, (images, label) in files.items()

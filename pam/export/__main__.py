@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pam import cli, ensemble, manifest, study
+from pam.counts import counted
 from pam.errors import PamError
 from pam.export import card, files
 from pam.redact import redact
@@ -26,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     kinds = (arguments.only,) if arguments.only else files.KINDS
     made = files.write(networks, about, arguments.out, kinds)
     phantom = " (PHANTOM: of no use on patients)" if made.phantom else ""
-    print(f"{made.variant}: {len(made.cells)} networks trained on {made.title}{phantom}; Dice {made.dice}")
+    print(f"{made.variant}: {counted(len(made.cells), 'network')} trained on {made.title}{phantom}; Dice {made.dice}")
     if made.tolerance is not None:
         print(f"{files.GRAPH}: differs from PyTorch by {made.tolerance:.1g} at most, as tried in onnxruntime")
-    print(f"{len(made.files)} files in {arguments.out}; {files.PAGE} there tells how to use them")
+    print(f"{counted(len(made.files), 'file')} in {arguments.out}; {files.PAGE} there tells how to use them")
     return _register(made, arguments) if arguments.register is not None else 0
 
 

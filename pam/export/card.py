@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pam import ledger
+from pam.counts import counted
 from pam.datasets import DATASETS
 from pam.ensemble import THRESHOLD, Ensemble
 from pam.networks import size_multiple
@@ -54,7 +55,8 @@ class Card:
         """Per patient, with what it is a mean of."""
         spread = self.scores.get("patient_dice_sd")
         plus = "" if spread is None else f" ± {spread:.3f}"
-        return f"{self.scores.get('patient_dice_mean', float('nan')):.3f}{plus} (SD), n = {self.scores['n']:.0f} cells"
+        cells = counted(int(self.scores["n"]), "cell")
+        return f"{self.scores.get('patient_dice_mean', float('nan')):.3f}{plus} (SD), n = {cells}"
 
 
 def describe(networks: Ensemble, manifest: Mapping[str, Any]) -> Card:
@@ -89,10 +91,11 @@ def text(card: Card) -> str:
     kept = "its voxels of value 0 left out and kept 0" if card.zero_outside else "all of its voxels"
     return f"""# {card.variant}: {card.target} in {card.title}
 
-{phantom}{_count(len(card.cells), "network")} of the study `{card.study}`: {card.question}
+{phantom}{counted(len(card.cells), "network")} of the study `{card.study}`: {card.question}
 
-Trained and tested on {card.patients} patients of `{card.dataset}` (content hash `{card.data_hash[:16]}`), each network
-scored once on patients that it never saw. Over the n = {card.scores["n"]:.0f} cells (fold × seed):
+Trained and tested on {counted(card.patients, "patient")} of `{card.dataset}` (content hash `{card.data_hash[:16]}`),
+each network scored once on patients that it never saw.
+Over the n = {counted(int(card.scores["n"]), "cell")} (fold × seed):
 
 {scores}
 No clinical use is claimed or tested.
@@ -140,7 +143,3 @@ def _row(name: str, scores: Mapping[str, float]) -> str:
     spread = scores.get(f"{name}_sd")
     shown = "–" if spread is None else f"{spread:.2g}"
     return f"| `{name}` | {scores[f'{name}_mean']:.4g} | {shown} | {SCORES[name]} |\n"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

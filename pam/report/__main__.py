@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pam import cli
+from pam.counts import counted
 from pam.errors import StudyError
 from pam.files import check_writable
 from pam.report.fetch import home_from
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(report: Report, lines: Sequence[str]) -> None:
-    state = f"{len(lines)} problem{'s' * (len(lines) > 1)}" if lines else f"{len(report.files)} files follow from it"
+    state = f"{counted(len(lines), 'problem')}" if lines else f"all {counted(len(report.files), 'file')} follow from it"
     print("\n".join([f"{report.study} on {report.dataset}: {state}", *(f"  {line}" for line in lines)]))
 
 

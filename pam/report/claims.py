@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from pam import statistics
+from pam.counts import counted
 from pam.measures import Measure
 from pam.report.levels import Settings, level, settings_of, span
 from pam.report.paired import Paired, PatientScores
@@ -179,10 +180,10 @@ def _advice(verdict: Verdict, paired: Paired) -> str:
         )
     patients = math.ceil(found.patients * (found.detectable / room) ** 2)
     seeds = seeds_needed(paired.complete, found, room)
-    more = f" or {seeds} seeds" if seeds else "; more seeds alone would not do"
+    more = f" or {counted(seeds, 'seed')}" if seeds else "; more seeds alone would not do"
     if len(paired.complete) < 2:
         more = "; what more seeds would do is not known from one"
-    return f"an effect as large as this one needs about {patients} patients{more}"
+    return f"an effect as large as this one needs about {counted(patients, 'patient')}{more}"
 
 
 def _decided(verdict: Verdict) -> Verdict:

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from pam import ledger
+from pam.counts import counted
 from pam.report import render
 from pam.report.claims import Verdict
 from pam.report.evidence import SHOWN, Evidence
@@ -80,6 +81,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["counted"] = counted
     return environment.get_template("report.html")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pam import ledger, views
+from pam.counts import counted
 from pam.data.view import VIEW, unpacked
 from pam.statements import Claim
 from pam.study import Study
@@ -102,7 +103,7 @@ def at_quantiles(values: pd.Series[float], quantiles: Sequence[float] = QUANTILE
 
 def chosen_by(what: str, cases: int) -> str:
     """How the cases of a figure were chosen, as a sentence."""
-    return f"Cases: at the quantiles (in %) of {what}, of {cases} cases."
+    return f"Cases: at the quantiles (in %) of {what}, of {counted(cases, 'case')}."
 
 
 def changed(evidence: Evidence, better: str, other: str) -> pd.DataFrame:

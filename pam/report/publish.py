@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam import files, home, manifest, study
+from pam.counts import counted
 from pam.errors import ResultsError
 from pam.files import portable_name, whole
 from pam.report import claims, comparison, document, published, render, results, sheets, trace
@@ -141,7 +142,7 @@ def _page(found: Results, tables: Sequence[Sheet], images: Mapping[str, bytes]) 
         f"# {table.heading}",
         *([f"> **{render.PHANTOM}**"] if table.phantom else []),
         table.question,
-        *([f"**Unfinished: {missing} cell{'s' * (missing > 1)} missing, marked {GAP}.**"] if missing else []),
+        *([f"**Unfinished: {counted(missing, 'cell')} missing, marked {GAP}.**"] if missing else []),
         deviations_of(table),
         "\n".join(f"- {note}" for note in common),
         *(render.section(sheet, common).rstrip() for sheet in tables),

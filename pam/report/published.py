@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
+from pam.counts import counted
 from pam.data.split_choice import CHOICES
 from pam.errors import StudyError
 from pam.report.results import Results
@@ -102,7 +103,7 @@ def _data(results: Results, dataset: str) -> list[str]:
     table = results.table
     told = results.cells.patients.dropna()
     patients = int(told.max()) if len(told) else None
-    ours = f"{table.title} ({table.dataset}{f', {patients} patients' if patients else ''})"
+    ours = f"{table.title} ({table.dataset}{', ' + counted(patients, 'patient') if patients else ''})"
     if table.dataset != dataset:
         return [f"Data: {ours} instead of {dataset}: the published numbers are of other images."]
     expected = PATIENTS.get(dataset)
@@ -135,7 +136,7 @@ def _folds(results: Results) -> list[str]:
     folds, seeds = (len({cell[kind] for cell in asked}) for kind in ("fold", "seed"))
     if folds >= 5 and seeds >= 3:
         return []
-    return [f"Protocol: {folds} folds and {seeds} seeds instead of 5 and at least 3."]
+    return [f"Protocol: {counted(folds, 'fold')} and {counted(seeds, 'seed')} instead of 5 and at least 3."]
 
 
 def _sizes(results: Results, rows: Mapping[str, Mapping[str, str]]) -> list[str]:

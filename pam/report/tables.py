@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pam import failures, ledger
+from pam.counts import counted
 from pam.data.split_choice import IN_FOLDS
 from pam.errors import ResultsError
 from pam.measures import MEASURES as BY_PROTOCOL
@@ -106,7 +107,9 @@ def gaps(table: Table) -> list[str]:
             where = ", ".join(
                 f"{fold}/{seed} {row.without_result.get((fold, seed), '')}".rstrip() for fold, seed in row.missing
             )
-            found.append(f"{GAP} {row.label}: {len(row.missing)} of {row.expected} cells missing (fold/seed {where}).")
+            found.append(
+                f"{GAP} {row.label}: {len(row.missing)} of {counted(row.expected, 'cell')} missing (fold/seed {where})."
+            )
     return found
 
 
@@ -131,7 +134,7 @@ def _scored_slices(table: Table) -> list[str]:
 def _origin(kind: str, counts: Mapping[str, int]) -> str:
     if len(counts) == 1:
         return f"All cells come from one {kind}: {next(iter(counts))}."
-    found = ", ".join(f"{name} ({count} cell{'s' * (count != 1)})" for name, count in counts.items())
+    found = ", ".join(f"{name} ({counted(count, 'cell')})" for name, count in counts.items())
     return f"MIXED: the cells come from {len(counts)} {kind}s: {found}."
 
 
@@ -233,10 +236,10 @@ def _deviations(manifest: Mapping[str, Any], study: Study, asked: list[str]) -> 
     for kind, declared in (("fold", study.folds), ("seed", study.seeds)):
         planned, run = manifest[f"{kind}s"], _asked(manifest, kind)
         if planned != declared and (kind == "seed" or in_folds):  # other splits say themselves how many they are
-            found.append(f"{planned} {kind}{'s' * (planned != 1)} instead of {declared}")
+            found.append(f"{counted(planned, kind)} instead of {declared}")
         if len(run) < planned:
             found.append(f"only {kind}{'s' * (len(run) != 1)} {', '.join(map(str, run))} of {planned}")
     rows = sum(row.name in asked for row in study.rows)
     if rows < len(study.rows):
-        found.append(f"only {rows} of {len(study.rows)} rows")
+        found.append(f"only {rows} of {counted(len(study.rows), 'row')}")
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pam.counts import counted
 from pam.report.claims import UNDECIDED, Verdict, sentence
 from pam.report.sheet import Sheet, Value, interval, number
 from pam.statements import Equivalence, Trend
@@ -39,9 +40,9 @@ def sheet(verdicts: Sequence[Verdict]) -> Sheet:
         if isinstance(claim, Equivalence):
             notes.append(f"{claim.id}: margin {claim.margin:g}.")
         if verdict.left_out:
-            notes.append(f"{claim.id}: {verdict.left_out} patients undefined, left out.")
+            notes.append(f"{claim.id}: {counted(verdict.left_out, 'patient')} undefined, left out.")
         if verdict.untested:
-            notes.append(f"{claim.id}: {verdict.untested} patients not tested in all rows yet, left out.")
+            notes.append(f"{claim.id}: {counted(verdict.untested, 'patient')} not tested in all rows yet, left out.")
         if verdict.older:
             notes.append(
                 f"{claim.id}: {verdict.older} cell(s) were scored before the image's diagonal was stored; patients "

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pam import cli, study
 from pam.cells import CHECKPOINT_SECONDS
+from pam.counts import counted
 from pam.failures import KINDS
 from pam.sweep import listing, request
 from pam.sweep.driver import INTERRUPTED, KEEP, WEIGHTS, Outcome, Policy, sweep
@@ -46,17 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _summary(outcome: Outcome) -> str:
     what = f"{outcome.study} on {outcome.data}"
     if outcome.found == outcome.asked:
-        lines = [f"{what}: all {outcome.asked} cells were done already, nothing to train"]
+        lines = [f"{what}: all done already ({counted(outcome.asked, 'cell')}), nothing to train"]
     else:
-        lines = [f"{what}: {outcome.finished} cells trained, {outcome.found} were done already, of {outcome.asked}"]
+        lines = [
+            f"{what}: {counted(outcome.finished, 'cell')} trained, {outcome.found} done already, of {outcome.asked}"
+        ]
     lines += [f"{cell}: {failure.summary}" for cell, failure in outcome.failed.items()]
     shown = [str(failure.cell["id"])[:10] for failure in outcome.failed.values()]
     lines += [f"to see the log and traceback of the first: python -m pam.status {shown[0]}"] if shown else []
     for kind in KINDS:
         if count := sum(failure.kind == kind for failure in outcome.failed.values()):
-            lines.append(f"{count} cell{'s' * (count != 1)} {kind}; to train again: add --rerun {kind}")
+            lines.append(f"{counted(count, 'cell')} {kind}; to train again: add --rerun {kind}")
     if outcome.stopped:
-        lines.append(f"{outcome.stopped}: {outcome.to_go} cells to go; the same command goes on with them")
+        lines.append(f"{outcome.stopped}: {counted(outcome.to_go, 'cell')} to go; the same command goes on with them")
     fill = f"python -m pam.track sync {outcome.study}"
     if outcome.mirror_broken:
         lines.append(f"the MLflow mirror broke ({outcome.mirror_broken}); once that is mended, to fill it: {fill}")

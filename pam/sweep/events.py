@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pam import cell_log, cells, failures, ledger
+from pam.counts import counted
 from pam.files import is_full, is_storage
 from pam.redact import redact
 from pam.study import Cell
@@ -109,7 +110,7 @@ class Events(schedule.Listener):
         count = len(self._without_result)
         if count > self._allowed:
             self._stopped = (
-                f"{count} cell{'s' * (count != 1)} failed or diverged, and {self._allowed} are allowed: "
+                f"{counted(count, 'cell')} failed or diverged, more than the {self._allowed} allowed: "
                 "mend the cause, or raise --max-failures or the study's max_failures"
             )
 

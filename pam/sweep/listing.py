@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pam import cells, ledger, networks
+from pam.counts import counted
 from pam.data import split_choice
 from pam.data.batches import choose_slices
 from pam.data.folds import Split
@@ -37,14 +38,14 @@ def describe(request: Request) -> str:
     dataset = DATASETS.build(study.dataset)
     claims = ", ".join(claim.id for claim in study.claims) or "none"
     cost = _cost_of_search(study, dataset) if study.search else _cost(study, dataset)
-    size = f"{_count(len(study.rows), 'row')} × {_repeats(study, study.split or dataset.split)}"
+    size = f"{counted(len(study.rows), 'row')} × {_repeats(study, study.split or dataset.split)}"
     return f"{study.name}: {study.question}\n  {dataset.name}: {size}; claims: {claims}\n  cost: {cost}"
 
 
 def _repeats(study: Study, split: str) -> str:
     if study.search:
-        return f"{_count(study.search.trials, 'trial')} of a search"
-    return f"{f'{study.folds} {split}' if split in IN_FOLDS else f'split {split}'} × {_count(study.seeds, 'seed')}"
+        return f"{counted(study.search.trials, 'trial')} of a search"
+    return f"{f'{study.folds} {split}' if split in IN_FOLDS else f'split {split}'} × {counted(study.seeds, 'seed')}"
 
 
 def _cost_of_search(study: Study, dataset: Dataset) -> str:
@@ -60,8 +61,8 @@ def _cost(study: Study, dataset: Dataset) -> str:
     except DataError:
         return _per_slice(study, dataset)
     planned = plan(study, store)
-    counted = f"{_count(len(planned), 'cell')}, {_operations(_work(planned, store))} to train"
-    return "; ".join([counted, *_measured([cell for cell, _ in planned])])
+    cells = f"{counted(len(planned), 'cell')}, {_operations(_work(planned, store))} to train"
+    return "; ".join([cells, *_measured([cell for cell, _ in planned])])
 
 
 def _per_slice(study: Study, dataset: Dataset) -> str:
@@ -72,16 +73,16 @@ def _per_slice(study: Study, dataset: Dataset) -> str:
         return absent
     repeats = study.seeds * (study.folds if split.kind in IN_FOLDS else 1)
     epochs = [repeats * _recipe(dataset, study, row.recipe).epochs for row in study.rows]
-    counted = f"{_count(repeats * len(study.rows), 'cell')}, {sum(epochs):,} epochs"
+    cells = f"{counted(repeats * len(study.rows), 'cell')}, {sum(epochs):,} epochs"
     if dataset.size is None:
-        return f"{counted}; {absent}"
+        return f"{cells}; {absent}"
     image = (len(dataset.modalities), *dataset.size)
     operations = sum(
         count * TRAINING * _forward(row.network, json.dumps(dict(row.options)), image)
         for row, count in zip(study.rows, epochs, strict=True)
     )
     shape = "×".join(map(str, image))
-    return f"{counted}, {_operations(operations)} per training slice of {shape}; {absent}"
+    return f"{cells}, {_operations(operations)} per training slice of {shape}; {absent}"
 
 
 def _work(planned: Sequence[tuple[Cell, Split]], store: Store) -> float:
@@ -133,10 +134,6 @@ def _recipe(dataset: Dataset, study: Study, row: Mapping[str, Any]) -> Recipe:
 def _operations(count: float) -> str:
     scale, unit = next((pair for pair in UNITS if count >= pair[0]), UNITS[-1])
     return f"{count / scale:.3g} {unit}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _time(seconds: float) -> str:

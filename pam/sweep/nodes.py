@@ -12,6 +12,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pam import home
+from pam.counts import counted
 from pam.errors import PamError
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ class Node:
     gpus: int
 
     def __str__(self) -> str:
-        return f"{self.cpus} CPUs" + (f" and {self.gpus} GPUs" if self.gpus else "")
+        return counted(self.cpus, "CPU") + (f" and {counted(self.gpus, 'GPU')}" if self.gpus else "")
 
 
 @dataclass(frozen=True, kw_only=True)

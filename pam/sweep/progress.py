@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from pam.counts import counted
 from pam.study import Cell
 
 
@@ -77,13 +78,12 @@ class SweepProgress:
             return
         self._waited_for = set(holders)
         who = ", ".join(sorted(set(holders.values())))
-        cells = f"{len(holders)} cell{'s' * (len(holders) != 1)}"
-        self._say(f"waiting for {cells} that another sweep is training ({who})")
+        self._say(f"waiting for {counted(len(holders), 'cell')} that another sweep is training ({who})")
 
     def crowded(self, sharing: int) -> None:
         """A GPU's memory was too small for the cells on it: `sharing` cells share one from now on."""
-        cells = f"{sharing} cell{'s' * (sharing != 1)}"
-        self._say(f"out of GPU memory: {cells} on each GPU from now on; cells go on from their checkpoints")
+        fewer = f"{counted(sharing, 'cell')} on each GPU from now on"
+        self._say(f"out of GPU memory: {fewer}; cells go on from their checkpoints")
 
     def _say(self, text: str) -> None:
         if self._bar:

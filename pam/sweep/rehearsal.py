@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from pam import home, ledger, track
+from pam.counts import counted
 from pam.data.folds import Split
 from pam.data.processes import usable_cores
 from pam.study import Cell
@@ -31,7 +32,7 @@ def rehearse(request: Request, placement: Placement, tell: Tell) -> str:
     """The dry run's report. Trains a few steps of each kind of network; `tell` hears which."""
     asked = resolve(request)
     planned = [(cell, split) for cell, split in asked.planned if not ledger.has(cell.id)]
-    what = f"{asked.study.name} on {asked.store.label}: {len(asked.planned)} cells"
+    what = f"{asked.study.name} on {asked.store.label}: {counted(len(asked.planned), 'cell')}"
     if not planned:
         return f"{what}, all done: nothing to train"
     samples = {estimate.kind(cell): (cell, split) for cell, split in reversed(planned)}
@@ -50,7 +51,7 @@ def _here(
     count = torch.cuda.device_count()
     gpus = (1.0 if count else 0.0) if placement.gpus is None else placement.gpus
     cores = usable_cores()
-    words = f"this machine ({cores} cores{f', {count} GPUs' if count else ''})"
+    words = f"this machine ({counted(cores, 'core')}{', ' + counted(count, 'GPU') if count else ''})"
     return costs, Machines(words=words, at_once=max(1, cores // placement.cpus), gpus=count), gpus
 
 
@@ -65,7 +66,7 @@ def _there(
         ask = partial(nodes.once, measure_there, cpus=placement.cpus, gpus=gpus, seconds=WAIT)
         costs = _costs(asked, samples, tell, lambda cell, split: ask(cell, split, *where))
         there = nodes.nodes()
-        words = f"{len(there)} nodes ({'; '.join(map(str, there))})"
+        words = f"{counted(len(there), 'node')} ({'; '.join(map(str, there))})"
         at_once = sum(node.cpus // placement.cpus for node in there)
         return costs, Machines(words=words, at_once=max(1, at_once), gpus=sum(node.gpus for node in there)), gpus
 
@@ -115,7 +116,7 @@ def _totals(found: Estimate) -> list[str]:
     alone = _time(found.cell_seconds)
     parts = {"checkpoints": taken.checkpoints, "weights": taken.weights, "ledger": taken.ledger, "MLflow": taken.mirror}
     listed = ", ".join(f"{name} {disk.text(size)}" for name, size in parts.items() if size)
-    wall = f"{_time(found.wall_seconds)} on {found.machines.words}, {found.at_once} cells at once"
+    wall = f"{_time(found.wall_seconds)} on {found.machines.words}, {counted(found.at_once, 'cell')} at once"
     lines = [
         f"measured on {device}, one cell at a time{_predicted(found)}",
         f"time  {gpu_hours}{wall}; {alone} one at a time",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pam import cli, home, intake
+from pam.counts import counted
 from pam.redact import redact
 from pam.track.sync import sync
 from pam.track.where import tracking_uri
@@ -17,13 +18,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     if arguments.command == "import":
         taken = intake.take(arguments.paths)
-        print(f"{len(taken.added)} cells taken into {home.ledger()}, {len(taken.there)} were there already")
+        print(f"{counted(len(taken.added), 'cell')} taken into {home.ledger()}, {len(taken.there)} there already")
         print("the study's next sweep brings them to MLflow and to its reports; so does python -m pam.track sync")
         return 0
     told = sync(arguments.study, arguments.dataset)
     for experiment in told:
         state = f"behind ({experiment.behind})" if experiment.behind else "up to date"
-        print(f"{experiment.name}: {experiment.finished} of {experiment.cells} cells finished; MLflow is {state}")
+        finished = f"{experiment.finished} of {counted(experiment.cells, 'cell')} finished"
+        print(f"{experiment.name}: {finished}; MLflow is {state}")
     print(f"MLflow: {redact(tracking_uri())}")
     return 1 if any(experiment.behind for experiment in told) else 0
 

@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from pam import ledger, protocols
+from pam.counts import counted
 from pam.data.view import unpacked
 from pam.networks import NETWORKS
 from pam.study import RESULTS_VERSION, Cell, Recipe
@@ -48,7 +49,7 @@ def study_note(manifest: Mapping[str, Any], results: Mapping[str, Mapping[str, f
         f"{_results(results)}"
         f"Data: {data}."
         + (f" Settings: {settings}." if settings else "")
-        + f" {manifest['folds']} folds by patient, {manifest['seeds']} seed{'s' * (manifest['seeds'] != 1)}.\n\n"
+        + f" {counted(manifest['folds'], 'fold')} by patient, {counted(manifest['seeds'], 'seed')}.\n\n"
         "A run at the top is a row of the study's table, a network with its settings: `…_mean` and `…_sd` over its `n` "
         "cells. The runs below it are the cells, one training each: one fold is the test set, the others train. "
         "*Columns* shows scores and settings beside the runs.\n\n"
@@ -85,7 +86,7 @@ def variant_note(finished: int, expected: int, metrics: Mapping[str, float], *, 
     )
     table = f"| score | mean | SD |\n|---|---|---|\n{rows}"
     warning = f"{PHANTOM}\n\n" if phantom else ""
-    return f"{warning}Over {finished} of {expected} cells (fold × seed), its child runs:\n\n{table}"
+    return f"{warning}Over {finished} of {counted(expected, 'cell')} (fold × seed), its child runs:\n\n{table}"
 
 
 def _sd(metrics: Mapping[str, float], name: str) -> str:
@@ -97,7 +98,8 @@ def cell_note(cell: Cell, entry: ledger.Entry, *, phantom: bool) -> str:
     patients, slices = entry.cases.patient.nunique(), len(entry.slices)
     warning = f"{PHANTOM}\n\n" if phantom else ""
     return (
-        f"{warning}Trained without fold {cell.fold}, scored once on its {patients} patients ({slices} slices). "
+        f"{warning}Trained without fold {cell.fold}, scored once on its {counted(patients, 'patient')} "
+        f"({counted(slices, 'slice')}). "
         "Learning curve: *Model metrics*; processor and memory: *System metrics*. Under *Artifacts*: `overlays` of the "
         "test cases with the best, middle and worst Dice, `configuration.json` with every setting, the weights in "
         "`model`, and all scores in `ledger`."

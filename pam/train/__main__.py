@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pam import checkpoints, cli, files, home, manifest, provenance
+from pam.counts import counted
 from pam.data.folds import Split
 from pam.errors import PamError, StudyError
 from pam.study import Cell
@@ -87,7 +88,7 @@ def _summary(
     carried: Path | None,
 ) -> str:
     what, trained = f"{asked.study.name} on {asked.store.label}", len(missing) - len(diverged)
-    lines = [f"{what}: {trained} cells trained, {len(chosen) - len(missing)} were done already, of {len(chosen)}"]
+    lines = [f"{what}: {counted(trained, 'cell')} trained, {len(chosen) - len(missing)} done already, of {len(chosen)}"]
     lines += [f"failed: {_name(cell)}: {diverged[cell.id]}" for cell, _ in missing if cell.id in diverged]
     if carried is not None:
         lines.append(f"results in {carried}; into a ledger: python -m pam.track import {carried}")

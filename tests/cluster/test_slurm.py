@@ -67,6 +67,6 @@ def test_an_array_deals_the_cells_out_and_a_ray_job_finds_them_done_and_trains_o
     run = on_slurm(tmp_path, script)
     told = logs(tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr + told
-    assert told.count("1 cells trained, 0 were done already, of 1") == 2, told  # each task of the array had one
-    assert "2 cells trained, 0 were done already, of 2" in told
+    assert told.count("1 cell trained, 0 done already, of 1") == 2, told  # each task of the array had one
+    assert "2 cells trained, 0 done already, of 2" in told
     assert sum(ledger.has(entry.name) for entry in (pam_home / "ledger").iterdir()) == 4

@@ -198,7 +198,7 @@ def test_bad_cases_are_left_out_and_named_by_store_and_index(source: Path):
     assert left["case"] == CASE and "NaN or infinite" in left["errors"][0]
     assert pd.read_parquet(store.path / "index.parquet").attrs["left_out"] == [left]
     assert store.describe()["left_out"] == [CASE]
-    assert store.remarks == [f"1 of 3 cases were left out for their errors: {CASE}"]
+    assert store.remarks == [f"1 of 3 cases left out for their errors: {CASE}"]
     assert store.path != whole.path
 
 
@@ -232,7 +232,7 @@ def test_the_command_shows_the_table_writes_it_and_ends_with_2(
 def test_the_command_ends_with_0_on_warnings(source: Path, capsys: pytest.CaptureFixture[str]):
     changed("_seg", np.zeros_like)(source)
     assert run("--source", str(source), "--check") == 0
-    assert "3 cases of BRATS 2018 checked: no error, 1 warnings" in capsys.readouterr().out
+    assert "3 cases of BRATS 2018 checked: no error, 1 warning" in capsys.readouterr().out
     with pytest.raises(DataError, match="not prepared"):
         stores.find("brats2018")
 

@@ -99,7 +99,7 @@ def test_the_grade_of_2020_is_read_from_its_table(tmp_path: Path):
         DATASETS.build("brats2020:grade=LGG").find_cases(tmp_path)
     table = tmp_path / "name_mapping.csv"
     table.write_text(f"Grade,BraTS_2020_subject_ID\nHGG,{cases[0]}\n")
-    with pytest.raises(DataError, match=r"no row for BraTS20_Training_002 \(1 cases lack one\)"):
+    with pytest.raises(DataError, match=r"no row for BraTS20_Training_002 \(cases without one: 1\)"):
         DATASETS.build("brats2020:grade=LGG").find_cases(tmp_path)
     table.write_text(f"Grade,BraTS_2020_subject_ID\nHGG,{cases[0]}\nLGG,{cases[1]}\n")
     assert [case.case for case in DATASETS.build("brats2020:grade=LGG").find_cases(tmp_path)] == cases[1:]

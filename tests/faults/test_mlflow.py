@@ -104,7 +104,7 @@ def test_a_mirror_that_breaks_is_told_and_costs_no_cell(disturbed, same):
         MLFLOW_SQLALCHEMYSTORE_POOL_SIZE="many"
     )  # MLflow's own variable: it raises ValueError
     assert code == 1, output
-    assert "4 cells trained, 0 were done already, of 4" in output
+    assert "4 cells trained, 0 done already, of 4" in output
     assert re.search(
         r"^the MLflow mirror broke \(ValueError: .*'many'.*python -m pam.track sync study$", output, re.MULTILINE
     )

@@ -35,7 +35,7 @@ def test_cells_that_fail_for_good_or_diverge_are_on_record_and_train_again_when_
     assert (code, "0 cells trained" in output) == (1, True)
     code, output = disturbed.sweep("--rerun", "failed", "diverged")
     assert code == 0, output
-    assert "2 cells trained, 2 were done already, of 4" in output
+    assert "2 cells trained, 2 done already, of 4" in output
     same(intervals=3 + 1)  # three tries of the one, one of the other
 
 

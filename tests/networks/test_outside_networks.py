@@ -210,8 +210,8 @@ def test_a_sweep_from_the_users_folder_finds_it_in_rays_workers_too(tmp_path):
         "STUDY = Study(question='Mine?', dataset='phantom', reference=Variant('my_networks:tiny'), variants=(),\n"
         "    folds=2, seeds=1, recipe={'epochs': 1})\n"
     )
-    assert "1 cells trained, 0 were done already, of 1" in pam(tmp_path, "sweep", "mine", "--folds", "0")
-    assert "all 1 cells were done already" in pam(tmp_path, "sweep", "mine", "--folds", "0")
+    assert "1 cell trained, 0 done already, of 1" in pam(tmp_path, "sweep", "mine", "--folds", "0")
+    assert "all done already (1 cell)" in pam(tmp_path, "sweep", "mine", "--folds", "0")
 
 
 def test_an_installed_package_adds_its_network_to_the_zoo(tmp_path):

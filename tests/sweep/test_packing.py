@@ -149,7 +149,7 @@ def test_out_of_memory_halves_the_packing_until_the_cells_fit(logical, capsys):
     assert cli.guarded(sweep.main, [study, "--address", address]) == 0
     out = capsys.readouterr().out
     assert re.findall(r"out of GPU memory: (\d) cells? on each GPU from now on", out) == ["2", "1"]
-    assert "8 cells trained, 0 were done already, of 8" in out
+    assert "8 cells trained, 0 done already, of 8" in out
     assert {entry["share"] for entry in seen(folder)} == {0.25, 0.5, 1.0}
 
 
