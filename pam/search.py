@@ -28,15 +28,16 @@ from pam.data.processes import exclusive
 from pam.data.splits import inner
 from pam.data.store import Store
 from pam.errors import StudyError
-from pam.files import write_text
+from pam.files import check_writable, is_storage, write_text
 from pam.study import RESULTS_VERSION, Cell, Range, Recipe, Search, Study, Variant
-from pam.sweep import arm, nodes, request, schedule
+from pam.sweep import arm, disk, nodes, preflight, request, schedule
+from pam.sweep.events import storage_failed
 from pam.sweep.packing import Placement
 from pam.sweep.plan import bind, check, check_buildable, splits_of
 
 FACTOR = 3  # of epochs from one rung to the next; of the trials at a rung, one in three goes on
 FIRST_SHARE = 27  # the first rung is at this part of the epochs, at least at one
-TRIES = 3  # of a trial whose process dies; each goes on from its checkpoint
+TRIES = 3  # of a trial that raises or whose process dies; each goes on from its checkpoint
 HEADER = '"""Winners of the search '
 
 
@@ -78,14 +79,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"a search keeps its trials in a database file, and PAM_HOME is {home.address()}; set a folder"
         )
     folder = home.searches() / study.name
-    folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, home.checkpoints()):
+        check_writable(place)
     with exclusive(folder / ".lock", waiting=lambda: print("another process runs this search; waiting")):
         rows = _rows(study, search, store, folder)
         if any(row.to_do > 0 for row in rows):
             for row in rows:
                 print(f"{row.name}: {search.trials - row.to_do} of {counted(search.trials, 'trial')} done", flush=True)
             with schedule.cluster(placement.address):
-                _run(rows, placement)
+                stopped = _run(rows, placement)
+            if stopped:
+                print(f"{stopped}: the same command goes on with the trials that have not ended")
+                return 1
         winners = {row.name: _winners(row) for row in rows}
     lacking = [name for name, found in winners.items() if not found]
     for name in lacking:
@@ -97,11 +102,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if lacking else 0
 
 
-def _run(rows: Sequence[Row], placement: Placement) -> None:
-    """Bring every row's trials to their end, as many at once as the cluster holds."""
+def _run(rows: Sequence[Row], placement: Placement) -> str:
+    """Bring every row's trials to their end, as many at once as the cluster holds; why it stopped early, or ""."""
     gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
     resources = schedule.Resources(cpus=placement.cpus, gpus=gpus)
-    schedule.check_fits(resources)
+    planned = [(_cell(row, row.study.reference), row.inner) for row in rows]
+    at_once = schedule.slots(resources)
+    expected = disk.needed(planned, rows[0].store, at_once=at_once, keep_weights=False, mirrored=False)
+    preflight.check(rows[0].store, resources, "", expected)
     running: dict[nodes.Remote[arm.Scored], _Trial] = {}
     waiting, held = _trials(rows), list[_Trial]()
 
@@ -111,18 +119,19 @@ def _run(rows: Sequence[Row], placement: Placement) -> None:
         running[nodes.Remote(arm.run_there, *arguments, cpus=placement.cpus, gpus=gpus)] = trial
 
     while True:
-        while (
-            len(running) < schedule.slots(resources) and (trial := _free(waiting, held, running.values())) is not None
-        ):
+        while len(running) < at_once and (trial := _free(waiting, held, running.values())) is not None:
             start(trial)
         if not running:
-            return
+            return ""
         remote = nodes.Remote.ready(list(running))
         trial = running[remote]
         try:
             scored = remote.item()
         except nodes.WorkLost as error:
             running.pop(remote)
+            remote.end()
+            if error.raised is not None and is_storage(error.raised):
+                return storage_failed(error.raised)
             if trial.died(str(error)):
                 start(trial)
             continue
@@ -184,7 +193,7 @@ class _Trial:
         return False
 
     def died(self, reason: str) -> bool:
-        """Whether to try again after the trial's process died."""
+        """Whether to try again after the trial raised or its process died."""
         self._tries += 1
         if self._tries <= TRIES:
             return True

@@ -170,6 +170,53 @@ def test_a_search_goes_on_after_its_driver_was_killed_without_repeating_or_losin
     assert list((pam_home / "checkpoints").iterdir()) == []
 
 
+MOODY = """
+import torch
+from torch import nn
+
+from pam.networks.unet import unet
+
+
+class Moody(nn.Module):
+    def __init__(self, inside, mood):
+        super().__init__()
+        self.inside, self.mood = inside, mood
+
+    def forward(self, images):
+        if self.training and self.mood == "bad":
+            raise torch.OutOfMemoryError("no room")
+        return self.inside(images)
+
+
+def moody(in_channels, *, width=2, mood="good"):
+    return Moody(unet(in_channels, width=width), mood)
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_raises_fails_with_its_reason_and_the_search_goes_on(pam_home, monkeypatch, tmp_path):
+    (tmp_path / "moody.py").write_text(MOODY)
+    (tmp_path / "moods.py").write_text(
+        "from pam.study import Range, Search, Study, Variant\n"
+        "STUDY = Study(question='?', dataset='phantom', reference=Variant('moody:moody', label='moody'), variants=(),\n"
+        "    folds=2, recipe={'epochs': 1, 'batch_size': 32},\n"
+        "    search=Search(space={'mood': ['bad', 'good']}, trials=4))\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    run = subprocess.run(
+        [sys.executable, "-m", "pam.search", "moods.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "failed: OutOfMemoryError: no room (mood=bad)" in run.stdout
+    assert "Traceback" not in run.stderr
+    assert "'mood': 'good'" in (tmp_path / "moods_found.py").read_text()
+
+
 @pytest.mark.parametrize(
     ("space", "said"),
     [

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pam import home
 from pam.counts import counted
 from pam.errors import PamError
+from pam.redact import redact
 
 T = TypeVar("T")
 
@@ -70,7 +71,10 @@ def on_each(function: Callable[..., T], *arguments: Any, seconds: float) -> dict
 
 
 def once(function: Callable[..., T], *arguments: Any, cpus: int, gpus: float, seconds: float) -> T:
-    """The function's answer from some node that has these resources free. Raises `PamError` if none comes in time."""
+    """The function's answer from some node that has these resources free.
+
+    Raises `PamError` if none comes in time, and `WorkLost` where the function raised or its process died.
+    """
     task = _task(_seeing, None, cpus=cpus, gpus=gpus).remote(function, *arguments)
     try:
         answer: T = ray.get(task, timeout=seconds)
@@ -79,6 +83,8 @@ def once(function: Callable[..., T], *arguments: Any, cpus: int, gpus: float, se
         raise PamError(
             f"a task that asks for {cpus} CPUs and {gpus:g} GPUs gave no answer in {seconds:g} s; is the cluster busy?"
         ) from error
+    except RayError as error:
+        raise WorkLost(error) from error
     return answer
 
 
@@ -95,11 +101,11 @@ class Remote(Generic[T]):
         self._asked = self._actor.pull.remote()
 
     def item(self) -> T | None:
-        """The item that was asked for; None at the end. Raises `WorkLost` where its process died."""
+        """The item that was asked for; None at the end. Raises `WorkLost` where the work raised or its process died."""
         try:
             item: T | None = ray.get(self._asked)
-        except RayActorError as error:
-            raise WorkLost(_last_line(error)) from error
+        except (RayActorError, RayTaskError) as error:
+            raise WorkLost(error) from error
         return item
 
     def end(self) -> None:
@@ -128,7 +134,12 @@ def shares_a_gpu() -> bool:
 
 
 class WorkLost(RuntimeError):
-    """The process that did some work died."""
+    """Some work raised, or the process that did it died; `raised` is what it raised, if it did."""
+
+    def __init__(self, error: RayError) -> None:
+        self.raised: BaseException | None = getattr(error, "cause", None)
+        told = f"{type(self.raised).__name__}: {self.raised}" if self.raised else _last_line(error)
+        super().__init__(redact(" ".join(told.split())))
 
 
 class _Pull:
