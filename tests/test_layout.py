@@ -50,6 +50,7 @@ LAYOUT = (
     "pam.memory",
     "pam.usage",
     "pam.cells",
+    "pam.sweep.missing",
     "pam.sweep.arm",
     "pam.sweep.measure",
     "pam.sweep.prediction",

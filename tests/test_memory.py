@@ -2,8 +2,9 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from pam.memory import peak_mb, reset_peak
+from pam.memory import out_of_gpu_memory, peak_mb, reset_peak
 
 
 def test_the_peak_holds_what_was_there_and_is_gone():
@@ -19,3 +20,14 @@ def test_a_reset_forgets_an_earlier_peak():
     high = peak_mb()
     reset_peak()
     assert peak_mb() < high - 100
+
+
+def test_a_full_gpu_is_told_from_other_errors_however_cuda_puts_it():
+    full = [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ]
+    assert all(map(out_of_gpu_memory, full))
+    others = [RuntimeError("CUDA error: an illegal memory access was encountered"), MemoryError(), ValueError("x")]
+    assert not any(map(out_of_gpu_memory, others))

@@ -161,6 +161,12 @@ def test_a_study_file_that_is_not_there_is_an_error():
         study.load("missing.py")
 
 
+def test_a_tenth_of_the_cells_but_no_fewer_than_five_may_fail_unless_the_study_says_how_many() -> None:
+    quiet = Study(question="?", dataset="lgg", reference=Variant("unet"), variants=())
+    assert [quiet.failures_allowed(cells) for cells in (1, 50, 150)] == [5, 5, 15]
+    assert replace(quiet, max_failures=0).failures_allowed(150) == 0
+
+
 def test_a_claim_about_a_score_that_does_not_exist_is_an_error() -> None:
     claim = Claim(id="C1", text="wider is better", row="unet", over=("fpa",), score="hd95_px")
     with pytest.raises(StudyError, match="claim 'C1' is about 'hd95_px'; expected one of: iou, dice, hd95, fn_rate"):

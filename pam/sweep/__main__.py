@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         address=arguments.address, cpus=arguments.cpus, gpus=arguments.gpus, cells_per_gpu=arguments.cells_per_gpu
     )
     if arguments.dry_run:
-        print(rehearse(request.of(arguments), placement, _tell if sys.stdout.isatty() else lambda _: None))
+        tell = _tell if sys.stdout.isatty() else lambda _: None
+        keep = arguments.keep == WEIGHTS
+        print(rehearse(request.of(arguments), placement, tell, rerun=arguments.rerun, keep_weights=keep))
         return 0
     policy = Policy(
         rerun=arguments.rerun,

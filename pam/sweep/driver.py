@@ -15,6 +15,7 @@ from pam.sweep import disk, packing, preflight, schedule
 from pam.sweep.disk import Budget
 from pam.sweep.events import Events, storage_failed
 from pam.sweep.gauges import Gauges
+from pam.sweep.missing import to_train, wanted_again
 from pam.sweep.packing import Placement
 from pam.sweep.progress import SweepProgress
 from pam.sweep.request import Asked, Request, resolve
@@ -60,12 +61,11 @@ def sweep(request: Request, placement: Placement, policy: Policy) -> Outcome:
     _check(policy)
     resolved = resolve(request)
     study, store, asked = resolved.study, resolved.store, resolved.cells
-    again = _again(policy.rerun, asked)
+    again = wanted_again(policy.rerun, asked)
     for folder in (home.ledger(), home.checkpoints(), home.failures(), home.leases(), home.studies()):
         check_writable(folder)
     anew = {cell.id for cell in again}
-    done, without = entries.finished(), failures.known()
-    missing = [(cell, split) for cell, split in resolved.planned if cell.id in anew or cell.id not in done | without]
+    done, missing = entries.finished(), to_train(resolved.planned, again)
     found = sum(cell.id in done for cell in asked if cell.id not in anew)
     with schedule.cluster(placement.address) if missing else nullcontext():
         stopped, mirror = _run(missing, again, resolved, placement, policy)
@@ -129,35 +129,26 @@ class _Ready:
 
 def _ready(missing: list[tuple[Cell, Split]], asked: Asked, placement: Placement, policy: Policy) -> _Ready:
     """Raises `PamError`, before anything is recorded, where something would stop the cells."""
-    resources = packing.resources(placement, asked.study.cells_per_gpu, missing, asked.store)
-    expected = disk.needed(
-        missing,
-        asked.store,
-        at_once=schedule.slots(resources),
-        keep_weights=policy.keep == WEIGHTS,
-        mirrored=tracking_uri().startswith("sqlite:"),
-    )
-    preflight.check(asked.store, resources, tracking_uri(), expected)
+
+    def checked(resources: schedule.Resources) -> disk.Disk:
+        expected = disk.needed(
+            missing,
+            asked.store,
+            at_once=schedule.slots(resources),
+            keep_weights=policy.keep == WEIGHTS,
+            mirrored=tracking_uri().startswith("sqlite:"),
+        )
+        preflight.check(asked.store, resources, tracking_uri(), expected)
+        return expected
+
+    wanted = asked.study.cells_per_gpu
+    if packing.is_measured(placement, wanted):  # which takes a while
+        checked(packing.alone(placement))
+    resources = packing.resources(placement, wanted, missing, asked.store)
+    expected = checked(resources)
     limit = asked.study.disk_budget if policy.disk_budget is None else policy.disk_budget
     budget = Budget(limit, [cell.id for cell in asked.declared], running_mb=expected.running)
     return _Ready(resources=resources, budget=budget)
-
-
-def _again(words: Iterable[str], asked: Iterable[Cell]) -> list[Cell]:
-    """The cells that a request wants to be trained again. Raises `StudyError` for a word that names none."""
-    without = failures.known()
-    known = [(cell.id, failures.read(cell.id)) for cell in asked if cell.id in without]
-    kinds = {cell_id: failure.kind for cell_id, failure in known if failure is not None}
-    chosen: dict[str, Cell] = {}
-    for word in words:
-        found = {cell.id: cell for cell in asked if word in (cell.id, kinds.get(cell.id))}
-        if not found and word not in failures.KINDS:
-            raise StudyError(
-                f"--rerun {word}: not a cell of this sweep; expected {' or '.join(failures.KINDS)}, "
-                "or cells' ids as in the study's table.csv"
-            )
-        chosen |= found
-    return list(chosen.values())
 
 
 def _forget(cell: Cell) -> None:

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pam import files, home
@@ -18,7 +19,7 @@ from pam.redact import redact, without_user
 from pam.sweep import disk, nodes, schedule
 from pam.sweep.look import TOKEN, look
 
-NODE_SECONDS = 20.0  # for a node's answer; with MLflow's, less than the half minute that a preflight may take
+NODE_SECONDS = 20.0  # for a node's answer, of the half minute that a preflight may take
 MLFLOW_SECONDS = 8.0
 
 
@@ -27,12 +28,9 @@ def check(store: Store, resources: schedule.Resources, tracking_uri: str, expect
 
     Takes less than half a minute, whatever does not answer.
     """
-    found = [
-        *_resources(resources),
-        *_nodes(store),
-        *_mlflow(tracking_uri),
-        *_disk(expected.needed),
-    ]
+    with ThreadPoolExecutor(1) as pool:
+        mlflow = pool.submit(lambda: list(_mlflow(tracking_uri)))  # meanwhile: each may take its time to say nothing
+        found = [*_resources(resources), *_nodes(store), *mlflow.result(), *_disk(expected.needed)]
     if found:
         raise PamErrors(found)
 

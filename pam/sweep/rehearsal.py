@@ -5,20 +5,22 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import torch
 
-from pam import home, ledger, track
+from pam import entries, home, track
 from pam.counts import counted
 from pam.data.folds import Split
 from pam.data.processes import usable_cores
+from pam.errors import PamError
 from pam.study import Cell
 from pam.sweep import disk, estimate, nodes, schedule
 from pam.sweep.estimate import Estimate, Machines
 from pam.sweep.measure import Cost, measure, measure_there
-from pam.sweep.packing import Placement
+from pam.sweep.missing import to_train, wanted_again
+from pam.sweep.packing import Placement, alone, share
 from pam.sweep.prediction import OFF, predict
 from pam.sweep.request import Asked, Request, resolve
 
@@ -28,47 +30,60 @@ Kind = tuple[object, ...]
 Tell = Callable[[str], None]
 
 
-def rehearse(request: Request, placement: Placement, tell: Tell) -> str:
+def rehearse(
+    request: Request, placement: Placement, tell: Tell, *, rerun: Iterable[str] = (), keep_weights: bool = True
+) -> str:
     """The dry run's report. Trains a few steps of each kind of network; `tell` hears which."""
     asked = resolve(request)
-    planned = [(cell, split) for cell, split in asked.planned if not ledger.has(cell.id)]
+    planned = to_train(asked.planned, wanted_again(rerun, asked.cells))
+    to_do = {cell.id for cell, _ in planned}
+    done = len((entries.finished() - to_do) & {cell.id for cell in asked.cells})
+    without = len(asked.planned) - len(planned) - done
+    lacking = f"{without} failed or diverged (--rerun trains them again)" if without else ""
     what = f"{asked.study.name} on {asked.store.label}: {counted(len(asked.planned), 'cell')}"
     if not planned:
-        return f"{what}, all done: nothing to train"
+        return f"{what}, {f'{done} done, {lacking}' if without else 'all done'}: nothing to train"
     samples = {estimate.kind(cell): (cell, split) for cell, split in reversed(planned)}
     local = placement.address is None and "RAY_ADDRESS" not in os.environ
-    costs, machines, gpus = (_here if local else _there)(asked, samples, placement, tell)
-    found = Estimate(store=asked.store, planned=planned, costs=costs, machines=machines, gpus=gpus)
-    head = f"{what}, {len(asked.planned) - len(planned)} done, {len(planned)} to do"
-    return "\n".join([head, "", *_table(found), "", *_totals(found)])
+    costs, machines = (_here if local else _there)(asked, samples, placement, tell)
+    resources = share(
+        placement,
+        asked.study.cells_per_gpu,
+        len(planned),
+        gpus=machines.gpus,
+        by_cpu=machines.at_once,
+        measured=lambda: estimate.suggest(list(costs.values())) or 1,
+    )
+    found = Estimate(store=asked.store, planned=planned, costs=costs, machines=machines, gpus=resources.gpus)
+    head = ", ".join(filter(None, [what, f"{done} done", lacking, f"{len(planned)} to do"]))
+    return "\n".join([head, "", *_table(found), "", *_totals(found, keep_weights=keep_weights)])
 
 
 def _here(
     asked: Asked, samples: Mapping[Kind, tuple[Cell, Split]], placement: Placement, tell: Tell
-) -> tuple[dict[Kind, Cost], Machines, float]:
+) -> tuple[dict[Kind, Cost], Machines]:
     """Measured in this process, for a sweep on this machine alone."""
     costs = _costs(asked, samples, tell, lambda cell, split: measure(cell, split, asked.store, placement.cpus))
     count = torch.cuda.device_count()
-    gpus = (1.0 if count else 0.0) if placement.gpus is None else placement.gpus
     cores = usable_cores()
     words = f"this machine ({counted(cores, 'core')}{', ' + counted(count, 'GPU') if count else ''})"
-    return costs, Machines(words=words, at_once=max(1, cores // placement.cpus), gpus=count), gpus
+    return costs, Machines(words=words, at_once=max(1, cores // placement.cpus), gpus=count)
 
 
 def _there(
     asked: Asked, samples: Mapping[Kind, tuple[Cell, Split]], placement: Placement, tell: Tell
-) -> tuple[dict[Kind, Cost], Machines, float]:
+) -> tuple[dict[Kind, Cost], Machines]:
     """Measured in a cluster's workers, one after another, on whichever node has room."""
     with schedule.cluster(placement.address):
-        gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
-        schedule.check_fits(schedule.Resources(cpus=placement.cpus, gpus=gpus))
+        cell = alone(placement)
+        schedule.check_fits(cell)
         where = (home.portable(asked.store.path), home.address(), placement.cpus)
-        ask = partial(nodes.once, measure_there, cpus=placement.cpus, gpus=gpus, seconds=WAIT)
+        ask = partial(nodes.once, measure_there, cpus=cell.cpus, gpus=cell.gpus, seconds=WAIT)
         costs = _costs(asked, samples, tell, lambda cell, split: ask(cell, split, *where))
         there = nodes.nodes()
         words = f"{counted(len(there), 'node')} ({'; '.join(map(str, there))})"
         at_once = sum(node.cpus // placement.cpus for node in there)
-        return costs, Machines(words=words, at_once=max(1, at_once), gpus=sum(node.gpus for node in there)), gpus
+        return costs, Machines(words=words, at_once=max(1, at_once), gpus=sum(node.gpus for node in there))
 
 
 def _costs(
@@ -82,7 +97,10 @@ def _costs(
         cost = predict(cell, image, measured) if time.monotonic() - start > TIMED else None
         if cost is None:
             tell(f"measuring {number} of {len(samples)}: {cell.label}")
-            cost = ask(cell, split)
+            try:
+                cost = ask(cell, split)
+            except nodes.WorkLost as error:
+                raise PamError(f"{cell.label}: a few steps of it failed on the cluster ({error}); mend it") from error
             measured.append((cell, cost))
         costs[kind] = cost
     return costs
@@ -107,9 +125,9 @@ def _table(found: Estimate) -> list[str]:
     return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
 
 
-def _totals(found: Estimate) -> list[str]:
+def _totals(found: Estimate, *, keep_weights: bool) -> list[str]:
     mirrored = track.tracking_uri().startswith("sqlite:")
-    taken = disk.needed(found.planned, found.store, at_once=found.at_once, keep_weights=True, mirrored=mirrored)
+    taken = disk.needed(found.planned, found.store, at_once=found.at_once, keep_weights=keep_weights, mirrored=mirrored)
     free = disk.free_mb()
     device = ", ".join(sorted({cost.device for cost in found.costs.values()}))
     gpu_hours = f"{found.gpu_hours:.3g} GPU-hours, " if found.machines.gpus and found.gpus else ""

@@ -14,6 +14,7 @@ import socket
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,8 @@ from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
-from pam import cells, entries, failures, files, home, leases, ledger
+from pam import cells, entries, failures, files, home, leases, ledger, memory
+from pam.counts import counted
 from pam.data.folds import Split
 from pam.data.store import Store
 from pam.data.store import open as open_store
@@ -45,6 +47,7 @@ from pam.train import Diverged
 
 GPU_STEPS = 10_000  # Ray counts parts of a GPU in this many steps
 RETRIES = 2  # beyond the first try; each goes on from the cell's newest checkpoint
+STARTS, TOO_SLOW = 3, "timed out during startup"  # tries; Ray gives a node half a minute, whatever the machine does
 LOOK_AGAIN = 1.0  # seconds between two looks at cells that other sweeps have
 CONNECT_SECONDS = 10.0  # for the head's port to open; another continent's takes less than one
 LOOPBACK = ("127.0.0.1", "localhost", "LOCALHOST")
@@ -132,20 +135,19 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 def _init(address: str | None) -> None:
-    local = address is None
+    local = address in (None, "local")
     where = "Ray does not start here" if local else f"no Ray cluster at {address}"
     if address is not None:
         _check_listens(address)
     try:
-        # A dashboard can be asked for only of a cluster that starts here.
-        with _loopback() if address is None or _host(address) in LOOPBACK else nullcontext():
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False if local else None,
-                _node_ip_address="127.0.0.1" if local else None,
-            )
+        for left in reversed(range(STARTS)):
+            try:
+                _join(None if local else address)
+                return
+            except Exception as error:
+                if not left or TOO_SLOW not in str(error):
+                    raise
+                _end_node(error)
     except ConnectionError as error:
         raise PamError(f"{where}: {error}; start one or leave --address out") from error
     except Exception as error:
@@ -169,6 +171,26 @@ def _check_listens(address: str) -> None:
 
 def _host(address: str) -> str:
     return address.rpartition("/")[2].rpartition(":")[0]
+
+
+def _join(address: str | None) -> None:
+    """Join the cluster there; one that starts here if None, for which alone a dashboard can be asked for or not."""
+    local = address is None
+    with _loopback() if address is None or _host(address) in LOOPBACK else nullcontext():
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=False if local else None,
+            _node_ip_address="127.0.0.1" if local else None,
+        )
+
+
+def _end_node(error: Exception) -> None:
+    """End the processes of a node that did not come up in time: Ray would leave them until this process ends."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(node := frame.f_locals.get("self"), ray._private.node.Node):
+            node.kill_all_processes(check_alive=False, wait=True)
 
 
 @contextmanager
@@ -195,11 +217,13 @@ def check_fits(resources: Resources) -> None:
     """Raise `PamError` if no single node has what one cell asks for: such a trial would wait for ever."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(n.get("CPU", 0) >= resources.cpus and n.get("GPU", 0) >= resources.gpus for n in nodes):
-        have = "; ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
-        raise PamError(
-            f"a cell asks for {resources.cpus} CPUs and {resources.gpus:g} GPUs, but the nodes have {have}; "
-            "lower --cpus or --gpus"
-        )
+        have = "; ".join(_words(n.get("CPU", 0), n.get("GPU", 0)) for n in nodes)
+        asked = _words(resources.cpus, resources.gpus)
+        raise PamError(f"a cell asks for {asked}, but the nodes have {have}; lower --cpus or --gpus")
+
+
+def _words(cpus: float, gpus: float) -> str:
+    return f"{counted(int(cpus), 'CPU')} and {gpus:g} GPU{'s' * (gpus != 1)}"
 
 
 def slots(resources: Resources) -> int:
@@ -303,12 +327,12 @@ def _train(
             tune.report({name: value for name in REPORTED if not math.isnan(value := getattr(epoch, name))})
     except leases.Busy:
         tune.report({BUSY: True})
-    except torch.OutOfMemoryError:
-        if not nodes.shares_a_gpu():
-            raise
-        tune.report({CROWDED: True})
     except Diverged:  # it is on record, and would diverge again
         tune.report({ENDED: True})
+    except RuntimeError as error:
+        if not (memory.out_of_gpu_memory(error) and nodes.shares_a_gpu()):
+            raise
+        tune.report({CROWDED: True})
     else:
         tune.report({ENDED: True})  # Tune prints a line for a trial that reports nothing: its cell was finished already
 

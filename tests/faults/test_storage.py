@@ -52,6 +52,25 @@ def test_a_full_disk_stops_the_sweep_at_once_and_nothing_that_was_stored_is_trai
         assert disturbed.steps("train")[cell] - vain <= whole + interval  # what could be stored was not trained again
 
 
+def test_a_ledger_that_turns_read_only_stops_the_sweep_and_costs_no_epoch_that_was_stored(disturbed, same):
+    folder = disturbed.home / "ledger"
+    folder.mkdir()
+    with mounted(folder, "--bind", str(folder)):
+        disturbed.plan("pause", step=15)
+        process = disturbed.start()
+        disturbed.until(disturbed.paused)
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+        disturbed.let_go()
+        assert disturbed.ended(process) == 1
+        assert "storage failed" in disturbed.output() and "Read-only file system" in disturbed.output()
+        assert "to go; the same command goes on with them" in disturbed.output()
+        assert list((disturbed.home / "failures").iterdir()) == []
+        subprocess.run(["mount", "-o", "remount,rw,bind", str(folder)], check=True)
+        code, output = disturbed.sweep()
+        assert code == 0, output
+        same(intervals=2, scored_once=False)  # those that the ledger could not take were scored again
+
+
 def test_a_read_only_ledger_is_found_before_anything_is_trained_or_recorded(disturbed):
     folder = disturbed.home / "ledger"
     folder.mkdir()

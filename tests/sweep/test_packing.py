@@ -44,7 +44,7 @@ def spied(in_channels, *, width: int = 2, greed: float = 0.0):
     network = unet(in_channels, width=width)
 
     def look(module, inputs):
-        if module.training and ray.is_initialized() and ray.get_runtime_context().get_actor_id():
+        if module.training and ray.is_initialized():
             share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
             seen = {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "share": share, "pid": os.getpid()}
             with (Path(os.environ["SPY"]) / str(os.getpid())).open("a") as file:
@@ -165,6 +165,29 @@ def test_a_cell_that_has_a_gpu_alone_and_runs_out_of_memory_fails(logical, capsy
 
 
 @pytest.mark.slow
+def test_what_stops_the_cells_is_told_before_their_share_of_a_gpu_is_measured(logical, capsys):
+    address, _, folder = logical
+    begun = time.monotonic()
+    study = spied(folder, sharing="auto")
+    assert cli.guarded(sweep.main, [study, "--address", address, "--cpus", "1000"]) == cli.BAD_INPUT
+    assert capsys.readouterr().err.startswith("error: a cell asks for 1000 CPUs and 1 GPU, but the nodes have 8 CPUs")
+    assert time.monotonic() - begun < packing.MEASURE_SECONDS / 2
+
+
+@pytest.mark.slow
+def test_a_network_that_fails_where_it_is_measured_is_told_in_a_line_and_costs_the_others_nothing(logical, capsys):
+    address, _, folder = logical
+    study = spied(folder, sharing="auto", greed=9.0, folds=2)  # whatever GPU it has is too small
+    assert cli.guarded(sweep.main, [study, "--address", address, "--dry-run"]) == cli.BAD_INPUT
+    error = capsys.readouterr().err
+    assert "spied: a few steps of it failed on the cluster (OutOfMemoryError: CUDA out of memory" in error
+    assert error.count("\n") == 1
+    assert cli.guarded(sweep.main, [study, "--address", address]) == 1  # each cell tells why
+    assert "2 cells failed" in capsys.readouterr().out
+    seen(folder)
+
+
+@pytest.mark.slow
 def test_a_cells_share_of_a_gpu(logical):
     address, _, _ = logical
     store = prepare(DATASETS.build("phantom"))
@@ -192,6 +215,15 @@ def test_a_cells_share_of_a_gpu(logical):
         ):
             found = packing.resources(Placement(**options), wanted, planned[:cells], store)
             assert found.gpus == share, options
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "cells", "share"),
+    [({}, "auto", 40, 0.2), ({}, "auto", 6, 0.3333), ({"cells_per_gpu": 2}, "auto", 40, 0.5), ({}, None, 40, 1.0)],
+)
+def test_a_measured_share_spreads_cells_over_the_gpus_too(options, wanted, cells, share):
+    found = packing.share(Placement(**options), wanted, cells, gpus=2, by_cpu=16, measured=lambda: 5)
+    assert found.gpus == share
 
 
 @pytest.mark.parametrize("cells", [1, 2, 3, 6, 7, 12, 48, 70])

@@ -110,6 +110,29 @@ def test_a_node_with_storage_of_its_own_and_one_that_does_not_answer_are_named(s
         head.shutdown()
 
 
+@pytest.mark.slow
+def test_a_cluster_that_does_not_come_up_in_time_is_started_anew():
+    script = """
+import threading, time
+import psutil
+from pam.sweep import schedule
+
+def freeze():
+    while not (found := [p for p in psutil.Process().children() if "raylet" in p.name()]):
+        time.sleep(0.01)
+    found[0].suspend()
+    frozen.append(found[0])
+
+frozen = []
+threading.Thread(target=freeze, daemon=True).start()
+with schedule.cluster(None):
+    (node,) = schedule.ray.nodes()
+    print("alive", node["Alive"], "left", frozen[0].is_running())
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=400, check=False)
+    assert run.stdout == "alive True left False\n", run.stdout + run.stderr
+
+
 def test_a_cluster_that_can_run_the_cells_has_no_problem(joined, store, pam_home):
     before = {path.name for path in pam_home.iterdir()}
     assert problems(plan(STUDY, store), store, Resources(), sqlite(pam_home)) == []
@@ -128,6 +151,16 @@ def test_every_problem_is_named_at_once(joined, store, pam_home):
         rf"MLflow at {uri}: no answer \(.*refused.*\); start the server, or unset MLFLOW_TRACKING_URI", found[1]
     )
     assert re.match(r"/.*: [\d.]+ GiB needed for checkpoints, weights and ledger, [\d.]+ GiB free; free some", found[2])
+
+
+def test_a_server_that_takes_calls_and_says_nothing_is_named_within_the_half_minute(joined, store):
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        uri, begun = f"http://127.0.0.1:{mute.getsockname()[1]}", time.monotonic()
+        (found,) = problems(plan(STUDY, store), store, Resources(), uri)
+    assert re.match(rf"MLflow at {uri}: no answer \(.*timed out.*\); start the server", found)
+    assert time.monotonic() - begun < 30
 
 
 def test_data_that_differ_and_a_database_that_cannot_be_kept_are_named(joined, store, tmp_path):

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pam import cli
+from pam import cells, cli, failures
 from pam.data.prepare import prepare
 from pam.data.store import Store
 from pam.datasets import DATASETS
 from pam.study import Study, Variant
+from pam.study import load as load_study
 from pam.sweep import __main__ as sweep
 from pam.sweep import estimate, rehearsal
 from pam.sweep.estimate import Estimate, Machines
 from pam.sweep.measure import Cost, Gpu, measure
 from pam.sweep.plan import plan
 from pam.sweep.prediction import predict
+from pam.sweep.request import Request, resolve
 
 STUDY = Study(
     question="?",
@@ -111,6 +113,31 @@ def test_a_dry_run_says_what_there_is_to_do_and_then_nothing_else_happens(addres
     assert re.search(r"^time  \d:\d\d:\d\d on .*, \d cells at once; \d:\d\d:\d\d one at a time$", out, re.MULTILINE)
     assert re.search(r"^disk  \d+ MiB in .*; [\d.]+ [MG]iB are free$", out, flags=re.MULTILINE)
     assert [path.name for path in pam_home.iterdir()] == ["prepared"]
+
+
+def test_the_totals_of_a_machine_with_gpus_tell_gpu_hours_and_how_many_cells_suit_each(store):
+    busy = replace(COST, gpu=Gpu(peak_mb=1000.0, busy=0.5, total_mb=80_000.0))
+    machines = Machines(words="2 GPUs", at_once=16, gpus=2)
+    told = rehearsal._totals(estimated(store, busy, machines, gpus=0.5), keep_weights=True)
+    assert re.match(r"time  [\d.]+ GPU-hours, \d:\d\d:\d\d on 2 GPUs, 4 cells at once; \d:", told[1])
+    assert told[3] == "GPUs  2 cells on each suit: --cells-per-gpu 2"
+    kept, dropped = (rehearsal._totals(estimated(store), keep_weights=keep)[2] for keep in (True, False))
+    assert ("weights" in kept, "weights" in dropped) == (True, False)
+
+
+def test_cells_without_a_result_are_to_do_only_where_they_are_wanted_again(capsys):
+    words = [*WORDS[:-3], "--dry-run"]  # the unet's three cells
+    asked = resolve(Request(study=load_study("fpa_dilation"), demo=True, settings={"width": 2}, only=["unet"]))
+    kinds = (failures.FAILED, failures.FAILED, failures.DIVERGED)
+    for cell, kind in zip(asked.cells, kinds, strict=True):
+        failures.write(failures.Failure(cell=cells.describe(cell), kind=kind, epoch=1, message="struck"))
+    what = "fpa_dilation on BRATS-like phantom: 3 cells, 0 done"
+    assert cli.guarded(sweep.main, words) == 0
+    assert capsys.readouterr().out == f"{what}, 3 failed or diverged (--rerun trains them again): nothing to train\n"
+    assert cli.guarded(sweep.main, [*words, "--rerun", "failed"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"{what}, 1 failed or diverged (--rerun trains them again), 2 to do"
+    assert [line.split()[:2] for line in rest if line.startswith("unet ")] == [["unet", "2"]]
 
 
 def test_bad_input_is_told_before_anything_is_measured(capsys):

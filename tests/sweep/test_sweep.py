@@ -221,6 +221,19 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(swept, home):
     assert f"{4 - done} cells trained, {done} done already" in again.stdout
 
 
+def test_nothing_is_kept_of_finished_cells_where_that_is_asked_and_a_budget_too_small_is_told(swept, home):
+    words = ["small.py", *SMALL, "--set", "epochs=1"]
+    small = command(swept, *words, "--disk-budget", "0.000001")
+    assert small.returncode == cli.BAD_INPUT
+    assert re.match(r"error: disk budget of 1e-06 GB: .*; raise --disk-budget\n", small.stderr)
+    before = set((home / "checkpoints").iterdir())
+    assert before  # of cells whose weights are kept
+    assert command(swept, *words, "--keep", "nothing").returncode == 0
+    assert all(ledger.has(cell) for cell in cell_ids())
+    assert set((home / "checkpoints").iterdir()) == before
+    command(swept, "small.py", *SMALL)  # the study as it was is the newest again
+
+
 def test_other_settings_are_other_cells(home):
     declared = study.load(str(home.parent / "small.py"))
     ids = {cell.id for cell, _ in plan(declared, find("phantom"))}
