@@ -62,9 +62,11 @@ class Server:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     one = Server(tmp_path / "server")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", one.uri)
-    one.start()
-    yield one
-    one.kill()
+    try:
+        one.start()
+        yield one
+    finally:
+        one.kill()
 
 
 def test_a_server_that_is_away_for_a_minute_is_told_all_that_it_missed_within_the_sweep(disturbed, same, server):
