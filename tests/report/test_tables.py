@@ -217,6 +217,12 @@ def test_the_command_to_run_trains_no_more_than_was_asked_for(swept) -> None:
     assert tables.sweep_command(manifest) == "python -m pam.sweep small --dataset lgg --folds 0,2 --seeds 1"
 
 
+def test_folds_that_a_search_saw_are_not_missed_where_the_study_leaves_them_out(swept) -> None:
+    found = replace(SMALL, folds=3, tested=(1,))
+    assert table_of(swept(found, folds=[1]), found).deviations == ()
+    assert table_of(swept(found, folds=[0]), found).deviations == ("only fold 0 of 3",)
+
+
 def test_rows_that_were_not_asked_for_are_a_deviation(swept) -> None:
     declared = study.load("fpa_dilation")
     names = [row.name for row in declared.rows]
