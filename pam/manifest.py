@@ -41,6 +41,7 @@ def write(
         earlier = json.loads(files.here(path).read_text())["cells"] if files.exists(path) else []
         by_id = {cell["id"]: cell for cell in earlier if cell["id"] in declared_ids}
         by_id |= {cell.id: cells.describe(cell) for cell in asked}
+        rows = {row.name: number for number, row in enumerate(study.rows)}  # a cell may still have an earlier label
         manifest = {
             "study": study.name,
             "question": study.question,
@@ -55,7 +56,9 @@ def write(
             "data_hash": store.hash,
             "remarks": store.remarks,
             "written": datetime.datetime.now(datetime.UTC).isoformat(),
-            "cells": sorted(by_id.values(), key=lambda cell: (cell["seed"], cell["fold"], cell["label"])),
+            "cells": sorted(
+                by_id.values(), key=lambda cell: (cell["seed"], cell["fold"], rows.get(cell["label"], len(rows)))
+            ),
         }
         write_text(path, json.dumps(manifest, indent=1))
     return manifest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pam import cli, ledger, study
+from pam import cli, ledger, manifest, study
 from pam.data.store import find
 from pam.sweep.plan import apply_settings, plan
 from pam.train.__main__ import main
@@ -70,6 +70,11 @@ def cell_ids(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("PAM_HOME", str(folder / "ray"))
     declared = apply_settings(study.load(str(folder / "small.py")), {"width": 2})
     return [cell.id for cell, _ in plan(declared, find("phantom"), folds=[0])]
+
+
+def test_a_manifest_lists_a_studys_cells_in_the_order_of_its_rows(folder, monkeypatch):
+    monkeypatch.setenv("PAM_HOME", str(folder / "ray"))
+    assert [cell["label"] for cell in manifest.read("small")["cells"]] == ["unet", "fpa dilation=2"]
 
 
 def test_without_ray_pandas_or_mlflow_cells_have_the_sweeps_result_bit_for_bit(folder, monkeypatch, pam_home):
