@@ -7,14 +7,9 @@ The same trivial cells (a 1×1 convolution, one epoch on a phantom) are trained 
 
 The first training step is timed from the command on: of it some 2.2 s are imports, 0.7 s the plan, 3 s until Ray is
 up, 0.2 s preflight, 4 s until a worker trains. These are seconds of a machine's clock, which other work on it
-lengthens: when least else ran (November 2026, 2 cores) the first step came after 9.9 to 11.4 s, and after 14 to 16 s
-while ten times as much ran as there are cores; the overhead was 0.12 s a cell.
-
-Many cells were trained beside much other work only (November 2026, 2 cores), where seconds per cell follow the
-machine's load and the difference to `pam.train` means little. 1,000 cells: the driver's peak was 664 MB; a cell took
-1.3 s in the first hundred and 0.4 s in the ninth (medians). Another run, at a load of 20 to 200, was stopped after 585
-cells: 652 MB; 3.0, 3.4, 3.1, 2.6, 2.1 and 2.6 s a cell, hundred by hundred. That a cell costs more the more there are
-was not seen; how flat its cost is on a quiet machine, `--cells 1000` tells there.
+lengthens: 14 to 16 s were seen while ten times as much ran as there are cores. `reports/benchmarks` has 300 cells on a
+quiet machine. 1,000 cells were trained beside much other work only (November 2026, 2 cores), where seconds per cell
+follow the machine's load: the driver's peak was 664 MB.
 """
 
 from __future__ import annotations
