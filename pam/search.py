@@ -32,7 +32,7 @@ from pam.files import check_writable, is_storage, write_text
 from pam.study import RESULTS_VERSION, Cell, Range, Recipe, Search, Study, Variant
 from pam.sweep import arm, disk, nodes, preflight, request, schedule
 from pam.sweep.events import storage_failed
-from pam.sweep.packing import Placement
+from pam.sweep.packing import Placement, alone
 from pam.sweep.plan import bind, check, check_buildable, splits_of
 
 FACTOR = 3  # of epochs from one rung to the next; of the trials at a rung, one in three goes on
@@ -104,8 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(rows: Sequence[Row], placement: Placement) -> str:
     """Bring every row's trials to their end, as many at once as the cluster holds; why it stopped early, or ""."""
-    gpus = schedule.default_gpus() if placement.gpus is None else placement.gpus
-    resources = schedule.Resources(cpus=placement.cpus, gpus=gpus)
+    resources = alone(placement)
     planned = [(_cell(row, row.study.reference), row.inner) for row in rows]
     at_once = schedule.slots(resources)
     expected = disk.needed(planned, rows[0].store, at_once=at_once, keep_weights=False, mirrored=False)
@@ -116,7 +115,7 @@ def _run(rows: Sequence[Row], placement: Placement) -> str:
     def start(trial: _Trial) -> None:
         row = trial.row
         arguments = (trial.cell, row.inner, str(row.store.path), placement.cpus, row.rungs)
-        running[nodes.Remote(arm.run_there, *arguments, cpus=placement.cpus, gpus=gpus)] = trial
+        running[nodes.Remote(arm.run_there, *arguments, cpus=resources.cpus, gpus=resources.gpus)] = trial
 
     while True:
         while len(running) < at_once and (trial := _free(waiting, held, running.values())) is not None:

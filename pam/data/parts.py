@@ -22,7 +22,7 @@ PLANE = 2**16  # labels that are looked at at once
 AFFINE_TOLERANCE_MM = 0.01  # files of one case are resampled to one grid; headers differ by rounding alone
 
 Content = TypeVar("Content")
-Shrink = Callable[[Dataset, Path, np.ndarray, tuple[int, int]], np.ndarray]
+Shrink = Callable[[Path, np.ndarray, tuple[int, int]], np.ndarray]
 Report = Callable[[Path, str], None]  # hears of each problem; a reader goes on with what is left if this returns
 
 
@@ -151,7 +151,7 @@ def _read_tiff_slices(dataset: Dataset, case: Case, report: Report) -> Parts:
         _check_labels(dataset, path, mask, report)
     if dataset.shrink > 1:
         images = _slice_wise(_shrunk, dataset, case.images, images, report)
-        masks = _slice_wise(_shrunk_target, dataset, case.target, masks, report)
+        masks = _slice_wise(partial(_shrunk_target, dataset), dataset, case.target, masks, report)
     split = (None,) * channels if images is None else tuple(np.moveaxis(images, -1, 0))
     return Parts(images=split, labels=masks)
 
@@ -163,7 +163,7 @@ def _slice_wise(
     if slices is None:
         return None
     size, last = _shrunk_size(dataset, slices.shape[1:3]), np.moveaxis(slices, 0, -1)
-    shrunk = _attempt(report, paths[0], lambda path: shrink(dataset, path, last, size))
+    shrunk = _attempt(report, paths[0], lambda path: shrink(path, last, size))
     return None if shrunk is None else np.moveaxis(shrunk, -1, 0)
 
 
@@ -189,7 +189,7 @@ def _stack(paths: tuple[Path, ...], channels: int, report: Report) -> np.ndarray
 def _read_frame(dataset: Dataset, case: Case, report: Report) -> Parts:
     assert dataset.size is not None, "a data set of frames says to which size they are brought"
     size = dataset.size
-    pixels = _attempt(report, case.images[0], lambda path: _shrunk(dataset, path, frames.read(path, "RGB"), size))
+    pixels = _attempt(report, case.images[0], lambda path: _shrunk(path, frames.read(path, "RGB"), size))
     labels = _attempt(report, case.target[0], lambda path: frames.read(path, "L")) if case.target else None
     masks = None
     if labels is not None:
@@ -200,7 +200,7 @@ def _read_frame(dataset: Dataset, case: Case, report: Report) -> Parts:
     return Parts(images=split, labels=masks)
 
 
-def _shrunk(_: Dataset, path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _shrunk(path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     try:
         return frames.shrink(pixels, size)
     except DataError as error:
@@ -209,7 +209,7 @@ def _shrunk(_: Dataset, path: Path, pixels: np.ndarray, size: tuple[int, int]) -
 
 def _shrunk_target(dataset: Dataset, path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Labels: the target where at least half of the pixels that one stands for are."""
-    fraction = _shrunk(dataset, path, np.isin(pixels, dataset.target_labels), size)
+    fraction = _shrunk(path, np.isin(pixels, dataset.target_labels), size)
     return np.where(fraction >= 0.5, dataset.target_labels[0], 0)
 
 
