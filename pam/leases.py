@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,9 +67,12 @@ class Watch:
         return self._seen[name]
 
     def _free(self, seen: _Seen) -> bool:
+        return _told(seen.content).get("owner") == self.owner or self._given_up(seen)
+
+    def _given_up(self, seen: _Seen) -> bool:
         told = _told(seen.content)
         dead = told.get("machine") == _machine() and told.get("process") != _process(told.get("pid", 0))
-        return dead or told.get("owner") == self.owner or self._clock() - seen.since > self._lease
+        return dead or self._clock() - seen.since > self._lease
 
     def take(self, name: str) -> Lease:
         """The lease, for the time of a `with` block. Raises `Busy` if somebody else holds it.
@@ -92,6 +96,14 @@ class Watch:
         for older in range(1, number):
             files.remove(path.parent / str(older))
         return lease
+
+    def clear(self, prefix: str) -> None:
+        """Remove the leases of names that begin so and whose owners are given up: nobody may ask for them again."""
+        for name in names():
+            seen = self.look(name) if name.startswith(prefix) else None
+            if seen is not None and self._given_up(seen):
+                with suppress(Busy):  # somebody did
+                    self.take(name).release()
 
     def wait(self, name: str) -> Lease:
         """As `take`, but waits while somebody else holds it."""

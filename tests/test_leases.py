@@ -79,6 +79,19 @@ def test_an_owner_that_died_on_this_machine_is_known_at_once():
         lease.check()
 
 
+def test_what_owners_given_up_have_left_is_cleared_and_nothing_else():
+    clock = Clock()
+    watch = Watch("a", clock=clock)
+    held_elsewhere("run-lost")
+    held_elsewhere("cell-lost")
+    watch.clear("run-")
+    assert leases.names() == {"run-lost", "cell-lost"}  # its owner may live
+    clock.now += leases.LEASE + 1
+    with watch.take("run-mine"), Watch("b").take("run-theirs"):
+        watch.clear("run-")
+        assert leases.names() == {"cell-lost", "run-mine", "run-theirs"}
+
+
 def test_an_owner_elsewhere_is_given_up_after_it_was_silent_for_the_whole_lease():
     clock = Clock()
     watch = Watch("b", clock=clock)

@@ -43,6 +43,7 @@ FAILED_TAGS = ("pam.reason", "pam.failed_in_epoch", "pam.failed_at")
 CELL, VARIANT, STUDY = "pam.cell", "pam.variant", "pam.report"  # the tags that runs are found by
 LEDGER = "ledger"  # the folder of a cell's entry among its run's artifacts
 FAILURE = "failure"  # the folder of a failure's record there
+LEASES = "mlflow-"  # how the names of leases on parts of MLflow begin
 
 
 class Runs:
@@ -151,7 +152,11 @@ class Runs:
             self._end(CELL, cell_id, "KILLED")
 
     def end_orphans(self) -> None:
-        """As `interrupt`, for all cells of the experiment, those that the study no longer asks for too."""
+        """As `interrupt`, for all cells of the experiment, those that the study no longer asks for too.
+
+        And no lease is left of a driver that was killed as it wrote to MLflow.
+        """
+        self._watch.clear(LEASES)
         for tag, cell_id in list(self._runs):
             if tag == CELL and not self._watch.holder(cell_id):
                 self.interrupt(cell_id)
@@ -271,7 +276,7 @@ class Runs:
     def _running(self, cell_id: str, began: int | None = None) -> str:
         """The id of the cell's run, in state RUNNING. `began`: when a new one started, in ms; now if None."""
         cell = self._cells[cell_id]
-        if (CELL, cell_id) not in self._runs:
+        if not self._whole(CELL, cell_id):
             tags = {"mlflow.parentRunId": self._parent(cell)}
             self._find_or_create(CELL, cell_id, cell, tags, began)
         run = self._runs[CELL, cell_id]
@@ -281,14 +286,21 @@ class Runs:
         return str(run.info.run_id)
 
     def _parent(self, cell: Cell) -> str:
-        if (VARIANT, cell.variant_id) not in self._runs:
+        if not self._whole(VARIANT, cell.variant_id):
             self._find_or_create(VARIANT, cell.variant_id, cell, {})
         return str(self._runs[VARIANT, cell.variant_id].info.run_id)
+
+    def _whole(self, tag: str, value: str) -> bool:
+        """Whether there is a run with all that it is made with: its parameters come last."""
+        return (tag, value) in self._runs and bool(self._runs[tag, value].data.params)
 
     def _find_or_create(
         self, tag: str, value: str, cell: Cell, tags: Mapping[str, str], began: int | None = None
     ) -> None:
-        """The run that holds the tag; if there is none, a new one. Of two processes only one creates it."""
+        """The run that holds the tag, completed if its making was interrupted; if there is none, a new one.
+
+        Of two processes only one creates it.
+        """
         with self._alone(f"run-{value}"):
             found = next(every_run(self._client, self._experiment, f"tags.`{tag}` = '{value}'"), None)
             if found is None:
@@ -296,14 +308,16 @@ class Runs:
                 found = self._client.create_run(
                     self._experiment, began, run_name=name, tags={**self._tags, **tags, tag: value}
                 )
+            if not found.data.params:
                 params = shown.parameters(cell)
                 if tag == CELL:
                     params |= {"fold": str(cell.fold), "seed": str(cell.seed)}
                 run_id = found.info.run_id
-                self._client.log_batch(run_id, params=[Param(key, text) for key, text in params.items()])
                 data = Dataset(self._manifest["dataset"], cell.data_hash[:16], "pam", cell.data_hash)
                 self._client.log_inputs(run_id, [DatasetInput(data)])
+                self._client.log_batch(run_id, params=[Param(key, text) for key, text in params.items()])
             self._runs[tag, value] = found
+            self._read_again(tag, value)
 
     def _end(self, tag: str, value: str, status: str, ended: int | None = None) -> None:
         self._client.set_terminated(self._runs[tag, value].info.run_id, status, ended)
@@ -318,7 +332,7 @@ class Runs:
     @contextmanager
     def _alone(self, what: str) -> Iterator[None]:
         """Keep other processes from the same part of MLflow meanwhile."""
-        with self._watch.wait(f"mlflow-{what}"):
+        with self._watch.wait(f"{LEASES}{what}"):
             yield
 
 

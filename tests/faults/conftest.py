@@ -223,7 +223,7 @@ def _runs() -> list[Any]:
 
 
 def _assert_mirrored(ids: list[str]) -> None:
-    """Every cell has one run, every variant one parent, none is RUNNING, no epoch is there twice."""
+    """Every cell has one run, every variant one parent, all are whole, none is RUNNING, no epoch is there twice."""
     from mlflow.tracking import MlflowClient
 
     from pam import home, track
@@ -236,6 +236,7 @@ def _assert_mirrored(ids: list[str]) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
     noted = json.loads((home.runs() / "study" / "phantom.json").read_text())
     assert noted == {run.data.tags["pam.cell"]: run.info.run_id for run in children}
+    assert all(run.data.params and run.inputs.dataset_inputs for run in runs if "pam.report" not in run.data.tags)
     for run in children:
         steps = sorted(metric.step for metric in client.get_metric_history(run.info.run_id, "loss"))
         assert steps == list(range(1, EPOCHS + 1))

@@ -131,3 +131,27 @@ def test_a_database_whose_making_was_killed_is_made_anew(undisturbed, disturbed,
     assert code == 0, output
     assert "MLflow is behind" not in output
     same()
+
+
+KILLED_AT_PARAMETERS = """
+import os, runpy, signal, sys
+from mlflow.tracking import MlflowClient
+
+MlflowClient.log_batch = lambda *told, **named: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["pam.track", "sync"]
+runpy.run_module("pam.track", run_name="__main__")
+"""
+
+
+def test_a_run_whose_making_was_killed_is_completed_and_its_lease_cleared(undisturbed, disturbed, same):
+    shutil.copytree(undisturbed.home, disturbed.home, dirs_exist_ok=True)
+    shutil.copy(undisturbed.folder / "steps", disturbed.folder)
+    shutil.rmtree(disturbed.home / "mlflow")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_PARAMETERS], env=disturbed.environment(), cwd=disturbed.folder, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert list((disturbed.home / "leases").glob("mlflow-run-*/*"))
+    code, output = disturbed.run("pam.track", "sync")
+    assert code == 0, output
+    same()
