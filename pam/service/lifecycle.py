@@ -18,7 +18,6 @@ from pam.service.record import Record
 
 WAIT = 180.0  # seconds for a server's first answer; a busy laptop takes 30
 POLL = 0.3
-TOO_SLOW = "timed out during startup"  # Ray's words where its node is not there after 30 s, which no setting changes
 RETRIES = 2  # after those
 NAMES = {"ray": "Ray", "mlflow": "MLflow"}
 Tell = Callable[[str], None]
@@ -128,7 +127,7 @@ def _wait(service: Record, part: str, ready: Callable[[Options], bool], options:
     deadline = time.monotonic() + WAIT
     while not ready(options):
         if not service.alive(part):
-            if not last and TOO_SLOW in _log(part).read_text(errors="replace"):
+            if not last and parts.TOO_SLOW in _log(part).read_text(errors="replace"):
                 return False
             raise PamError(f"{part} ended before it answered; last lines of {_log(part)}: {_last_words(_log(part))}")
         if time.monotonic() > deadline:

@@ -17,6 +17,7 @@ from pam.service import web
 
 LOOPBACK = "127.0.0.1"
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
+TOO_SLOW = "timed out during startup"  # Ray's words where its node is not there after 30 s, which no setting changes
 # Ray reserves a third of the memory by default. Cells read their images from memory-mapped files, and send little.
 OBJECT_STORE_BYTES = 512 * 2**20
 WORKER_PORTS = range(10002, 20000)  # Ray's default

@@ -41,13 +41,14 @@ from pam.data.folds import Split
 from pam.data.store import Store
 from pam.data.store import open as open_store
 from pam.errors import PamError
+from pam.service import parts
 from pam.study import Cell
 from pam.sweep import nodes
 from pam.train import Diverged
 
 GPU_STEPS = 10_000  # Ray counts parts of a GPU in this many steps
 RETRIES = 2  # beyond the first try; each goes on from the cell's newest checkpoint
-STARTS, TOO_SLOW = 3, "timed out during startup"  # tries; Ray gives a node half a minute, whatever the machine does
+STARTS = 3  # tries: Ray gives a node half a minute, whatever the machine does
 LOOK_AGAIN = 1.0  # seconds between two looks at cells that other sweeps have
 CONNECT_SECONDS = 10.0  # for the head's port to open; another continent's takes less than one
 LOOPBACK = ("127.0.0.1", "localhost", "LOCALHOST")
@@ -145,7 +146,7 @@ def _init(address: str | None) -> None:
                 _join(None if local else address)
                 return
             except Exception as error:
-                if not left or TOO_SLOW not in str(error):
+                if not left or parts.TOO_SLOW not in str(error):
                     raise
                 _end_node(error)
     except ConnectionError as error:
