@@ -1,5 +1,6 @@
 """The training loop (`loop.py`), and `python -m pam.train`, which trains a study's cells in one process."""
 
-from pam.train.loop import Diverged, Epoch, autocast, fit, memory_format
+from pam.train.loop import Diverged, Epoch, fit, memory_format
+from pam.train.precision import autocast
 
 __all__ = ["Diverged", "Epoch", "autocast", "fit", "memory_format"]

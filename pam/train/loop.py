@@ -14,6 +14,7 @@ from torch import nn
 from pam.data.batches import Batches
 from pam.losses import loss_of
 from pam.study import Recipe
+from pam.train.precision import autocast
 
 
 class Diverged(ArithmeticError):
@@ -113,11 +114,6 @@ def memory_format(device: torch.device) -> torch.memory_format:
     On the CPU a bfloat16 step takes 1.07 to 1.23 times the processor time in that format (unet, fpa, rfna; torch 2.13).
     """
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a recipe's forward passes run: bfloat16 autocast, or nothing for float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _one_pass(network: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer, recipe: Recipe) -> float:

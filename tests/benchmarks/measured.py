@@ -27,6 +27,7 @@ REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks"
 # In the table's order.
 BENCHMARKS = (
     "train_step",
+    "without_bfloat16",
     "epoch",
     "whole_cell",
     "cost_model",
