@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from pam import networks
 from pam.train import autocast
@@ -11,13 +10,13 @@ from pam.train.precision import in_float32
 
 CPU = torch.device("cpu")
 CALLS = {
-    "conv1d": (F.conv1d, (2, 4, 20), (6, 4, 3)),
-    "conv2d": (F.conv2d, (2, 4, 20, 20), (6, 4, 3, 3)),
-    "conv3d": (F.conv3d, (2, 4, 8, 8, 8), (6, 4, 3, 3, 3)),
-    "conv_transpose1d": (F.conv_transpose1d, (2, 4, 20), (4, 6, 3)),
-    "conv_transpose2d": (F.conv_transpose2d, (2, 4, 20, 20), (4, 6, 3, 3)),
-    "conv_transpose3d": (F.conv_transpose3d, (2, 4, 8, 8, 8), (4, 6, 3, 3, 3)),
-    "linear": (F.linear, (5, 12), (7, 12)),
+    "conv1d": (nn.functional.conv1d, (2, 4, 20), (6, 4, 3)),
+    "conv2d": (nn.functional.conv2d, (2, 4, 20, 20), (6, 4, 3, 3)),
+    "conv3d": (nn.functional.conv3d, (2, 4, 8, 8, 8), (6, 4, 3, 3, 3)),
+    "conv_transpose1d": (nn.functional.conv_transpose1d, (2, 4, 20), (4, 6, 3)),
+    "conv_transpose2d": (nn.functional.conv_transpose2d, (2, 4, 20, 20), (4, 6, 3, 3)),
+    "conv_transpose3d": (nn.functional.conv_transpose3d, (2, 4, 8, 8, 8), (4, 6, 3, 3, 3)),
+    "linear": (nn.functional.linear, (5, 12), (7, 12)),
     "mm": (torch.mm, (5, 12), (12, 7)),
     "bmm": (torch.bmm, (3, 5, 12), (3, 12, 7)),
     "matmul": (torch.matmul, (3, 5, 12), (12, 7)),
@@ -51,13 +50,13 @@ def test_products_and_gradients_are_those_of_the_rounded_operands(name):
 def test_what_autocast_leaves_alone_stays_so():
     weight = drawn((6, 4, 3, 3), 0)
     with torch.autocast("cpu", dtype=torch.bfloat16), in_float32():
-        assert F.conv2d(drawn((1, 4, 9, 9), 1).double(), weight.double()).dtype == torch.float64
+        assert nn.functional.conv2d(drawn((1, 4, 9, 9), 1).double(), weight.double()).dtype == torch.float64
         assert (drawn(8, 0) + drawn(8, 1)).dtype == torch.float32
-        named = F.conv2d(input=drawn((1, 4, 9, 9), 1), weight=weight, bias=None, padding=1)
+        named = nn.functional.conv2d(input=drawn((1, 4, 9, 9), 1), weight=weight, bias=None, padding=1)
     assert named.dtype == torch.bfloat16
     with autocast(CPU, "float32"):
-        assert F.conv2d(drawn((1, 4, 9, 9), 1), weight).dtype == torch.float32
-    assert F.conv2d(drawn((1, 4, 9, 9), 1), weight).dtype == torch.float32
+        assert nn.functional.conv2d(drawn((1, 4, 9, 9), 1), weight).dtype == torch.float32
+    assert nn.functional.conv2d(drawn((1, 4, 9, 9), 1), weight).dtype == torch.float32
 
 
 def test_a_recipe_says_bfloat16_on_every_processor():
@@ -79,7 +78,7 @@ def test_a_network_learns_what_it_learns_under_torchs_own_autocast(name):
         logits = network(images)
         for context in reversed(contexts):
             context.__exit__(None, None, None)
-        F.binary_cross_entropy_with_logits(logits.float(), target).backward()
+        nn.functional.binary_cross_entropy_with_logits(logits.float(), target).backward()
         return torch.cat([one.grad.flatten() for one in network.parameters() if one.grad is not None])
 
     plain = gradients()
