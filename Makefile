@@ -30,6 +30,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 demo: $(RUN)
 	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.sweep $(STUDY) --demo
 	PAM_HOME="$(DEMO_HOME)" $(BIN)/python -m pam.report $(STUDY)
+	@echo 'To go on with these cells: . $(BIN)/activate; export PAM_HOME="$(DEMO_HOME)"'
 
 # After the linters, so that pytest's summary is what is printed last. A file's tests share fixtures: they stay together,
 # in the order of tests/conftest.py.

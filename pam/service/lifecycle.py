@@ -81,6 +81,7 @@ def _start(service: Record, missing: list[str], options: Options, tell: Tell) ->
         parts.check_port(options.host, port, what, option)
     if "ray" in missing:
         parts.check_port(options.host, options.dashboard_port, "Ray's dashboard", "--dashboard-port")
+        parts.withdraw(options)
         if options.token:
             parts.make_token()
     folder = record.folder()
@@ -94,7 +95,7 @@ def _start(service: Record, missing: list[str], options: Options, tell: Tell) ->
             leaders[part] = _launch(part, options)
             started.append(leaders[part][0])
         service = replace(service, processes=leaders)
-        for part, ready in (("mlflow", parts.mlflow_answers), ("ray", parts.ray_answers)):
+        for part, ready in (("mlflow", parts.mlflow_answers), ("ray", parts.ray_is_up)):
             if part in missing:
                 tell(f"waiting for {NAMES[part]} (log: {_log(part)})")
                 while not _wait(service, part, ready, options, last=len(started) == len(missing) + RETRIES):

@@ -116,6 +116,11 @@ def ray_environment(options: Options) -> dict[str, str]:
     return environment
 
 
+def ray_is_up(options: Options) -> bool:
+    """Whether the job server takes jobs and the head has told where it is, which may be later: it must not be last."""
+    return ray_answers(options) and (not options.own_machine or _told() == options.ray)
+
+
 def ray_answers(options: Options) -> bool:
     """Whether the job server takes jobs; that is some seconds after its page shows."""
     token = web.ray_token() if options.token else ""
@@ -137,10 +142,14 @@ def announce(options: Options) -> None:
 
 
 def withdraw(options: Options) -> None:
-    """Undo `announce`, unless another head has announced itself since."""
-    path = _announced()
-    if path.is_file() and path.read_text() in (_spelt(options), options.ray):
-        path.unlink()
+    """Undo `announce`, and what a head that was killed told of this address; not what another head told since."""
+    if _told() in (_spelt(options), options.ray):
+        _announced().unlink()
+
+
+def _told() -> str:
+    """What Ray's file tells; "" if there is none."""
+    return _announced().read_text() if _announced().is_file() else ""
 
 
 def _announced() -> Path:

@@ -17,7 +17,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pam import ledger, manifest
-from pam.service import processes, record
+from pam.service import parts, processes, record
+from pam.service.parts import Options
 
 STUDY = """
 from pam.study import Study, Variant
@@ -88,6 +89,16 @@ def test_a_study_goes_through_the_service_and_its_report_outlives_it(service, tm
     assert record.read() == known
     assert pam(elsewhere, "pam.service", "up").returncode == 2  # with other ports it is another service
     assert pam(elsewhere, "pam.service", "status").returncode == 0
+
+    told = Path(os.environ["RAY_TMPDIR"], "ray", "ray_current_cluster")
+    options = Options(
+        ray_port=int(known.ray.rpartition(":")[2]), dashboard_port=int(known.dashboard.rpartition(":")[2])
+    )
+    spelt = told.read_text()
+    assert not parts.ray_is_up(options)  # its own word for the address is yet to come: it would replace ours
+    told.write_text(known.ray)
+    assert parts.ray_is_up(options)
+    told.write_text(spelt)
 
     # The commands of the README, from any directory, without a variable that says where the service is.
     job = ray(elsewhere, "job", "submit", "--", "python", "-m", "pam.sweep", study)
