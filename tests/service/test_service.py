@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from pam import ledger, manifest
 from pam.service import parts, processes, record
 from pam.service.parts import Options
+from pam.service.record import Record
 
 STUDY = """
 from pam.study import Study, Variant
@@ -72,6 +73,19 @@ def runs(uri: str) -> list:
     return [run for run in client.search_runs(experiments, max_results=1000) if "pam.cell" in run.data.tags]
 
 
+def check_it_waits_for_rays_own_word(known: Record) -> None:
+    """What Ray tells of its address may come last; it would replace what its clients can use."""
+    ray_port, dashboard_port = (int(address.rpartition(":")[2]) for address in (known.ray, known.dashboard))
+    options = Options(ray_port=ray_port, dashboard_port=dashboard_port)
+    told = Path(os.environ["RAY_TMPDIR"], "ray", "ray_current_cluster")
+    usable = told.read_text()
+    assert usable != known.ray
+    assert not parts.ray_is_up(options)
+    told.write_text(known.ray)
+    assert parts.ray_is_up(options)
+    told.write_text(usable)
+
+
 def test_a_study_goes_through_the_service_and_its_report_outlives_it(service, tmp_path, pam_home):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -90,15 +104,7 @@ def test_a_study_goes_through_the_service_and_its_report_outlives_it(service, tm
     assert pam(elsewhere, "pam.service", "up").returncode == 2  # with other ports it is another service
     assert pam(elsewhere, "pam.service", "status").returncode == 0
 
-    told = Path(os.environ["RAY_TMPDIR"], "ray", "ray_current_cluster")
-    options = Options(
-        ray_port=int(known.ray.rpartition(":")[2]), dashboard_port=int(known.dashboard.rpartition(":")[2])
-    )
-    spelt = told.read_text()
-    assert not parts.ray_is_up(options)  # its own word for the address is yet to come: it would replace ours
-    told.write_text(known.ray)
-    assert parts.ray_is_up(options)
-    told.write_text(spelt)
+    check_it_waits_for_rays_own_word(known)
 
     # The commands of the README, from any directory, without a variable that says where the service is.
     job = ray(elsewhere, "job", "submit", "--", "python", "-m", "pam.sweep", study)
