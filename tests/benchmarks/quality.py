@@ -7,7 +7,8 @@ Every way trains through `pam.train.fit`, with the same first weights, slices an
 are the same for all. Plain float32 is what PyTorch does by itself: no autocast, its own dilated kernel. Each training
 has one thread; `--processes` of them run at once, which changes no result. Where two ways differ by no more than two
 seeds of one do, some thirty pairs are needed to show it. `--shrink 2` takes every second row and column, `--patients`
-so many to train on. A path is within the seed noise if the 95 % interval (t, paired over seeds) of the mean difference
+so many to train on. All that takes hours: what has ended is written to `--kept FILE`, and the same command goes on from
+there. A path is within the seed noise if the 95 % interval (t, paired over seeds) of the mean difference
 lies within ± the standard deviation of plain float32 over seeds. The note of a row tells the difference in Dice of each
 seed.
 """
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import multiprocessing
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,6 +43,7 @@ from pam.train import fit
 CPU = torch.device("cpu")
 # Of each network: the fast paths, as (precision, shifted sums); both networks are trained plainly, too.
 PLAIN = ("float32", False)
+SETTINGS = ("epochs", "patients", "batch", "width", "shrink", "rate")  # of a training
 WAYS = {
     "unet": {
         "bfloat16 autocast": ("bfloat16", False),
@@ -116,22 +120,51 @@ def compared(name: str, path: str, found: list[float], plain: list[float]) -> Ro
     )
 
 
+class Trainings:
+    """Final Dice of the trainings that have ended, one line of JSON each; kept in memory alone without a file."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._file: Path | None = arguments.kept
+        self._settings = {name: getattr(arguments, name) for name in SETTINGS}
+        lines = self._file.read_text().splitlines() if self._file and self._file.exists() else []
+        self._found: dict[str, float] = {self._key(told): told["dice"] for told in map(json.loads, lines)}
+
+    def has(self, **which: object) -> bool:
+        return self._key({**self._settings, **which}) in self._found
+
+    def get(self, **which: object) -> float:
+        return self._found[self._key({**self._settings, **which})]
+
+    def add(self, found: float, **which: object) -> None:
+        print("  " + ", ".join(f"{value}" for value in which.values()) + f": {found:.4f}", file=sys.stderr, flush=True)
+        self._found[self._key({**self._settings, **which})] = found
+        if self._file:
+            with self._file.open("a") as file:
+                file.write(json.dumps({**self._settings, **which, "dice": found}) + "\n")
+
+    @staticmethod
+    def _key(told: Mapping[str, object]) -> str:
+        return json.dumps({name: value for name, value in told.items() if name != "dice"}, sort_keys=True)
+
+
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
+    kept = Trainings(arguments)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=spawn) as pool:
         for name, _, seeds in (word.partition("=") for word in arguments.seeds.split(",")):
             ways = WAYS[name]
             paths = {"plain": PLAIN, **ways}
-            # Seed by seed, so that what is printed is paired whenever the run ends.
-            asked = [
-                (seed, path, pool.submit(dice, name, paths[path], seed, arguments))
-                for seed in range(int(seeds))
-                for path in paths
+            trained = [  # seed by seed, so that what is kept is paired whenever the run ends
+                {"network": name, "seed": seed, "path": path} for seed in range(int(seeds)) for path in paths
             ]
-            found: dict[str, list[float]] = {path: [] for path in paths}
-            for seed, path, training in asked:
-                found[path].append(training.result())
-                print(f"  {name}, seed {seed}, {path}: {found[path][-1]:.4f}", file=sys.stderr, flush=True)
+            asked = [
+                (which, pool.submit(dice, name, paths[which["path"]], which["seed"], arguments))
+                for which in trained
+                if not kept.has(**which)
+            ]
+            for which, training in asked:
+                kept.add(training.result(), **which)
+            found = {path: [kept.get(**which) for which in trained if which["path"] == path] for path in paths}
             yield from (compared(name, path, found[path], found["plain"]) for path in ways)
 
 
@@ -139,5 +172,6 @@ if __name__ == "__main__":
     parser = options(
         __doc__, seeds="unet=32,fpa=16", epochs=4, patients=40, batch=8, width=8, shrink=2, rate=3e-3, processes=2
     )
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="go on with the trainings that it holds")
     arguments = parser.parse_args()
     sys.exit(finish(__file__, measure(arguments), arguments))
