@@ -1,6 +1,6 @@
 """On a CPU without bfloat16 instructions: a step in `pam`'s bfloat16 against torch's autocast, and against float32.
 
-    python tests/benchmarks/without_bfloat16.py [--networks unet,fpa] [--threads 1] [--sizes 48x8,160x32]
+    python tests/benchmarks/without_bfloat16.py [--networks unet,fpa] [--threads 1] [--sizes 48x8,96x16]
 
 Most laptops' processors are such. `--sizes` gives height (and width) of the images and the width of the networks. On
 another CPU nothing is measured: there torch's own kernels run.
@@ -64,7 +64,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, networks="unet,fpa", threads=1, sizes="48x8,160x32", pairs=5)
+    parser = options(__doc__, networks="unet,fpa", threads=1, sizes="48x8,96x16", pairs=5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     sys.exit(finish(__file__, measure(arguments), arguments))
