@@ -84,4 +84,4 @@ def test_a_network_learns_what_it_learns_under_torchs_own_autocast(name):
     plain = gradients()
     theirs = gradients(torch.autocast("cpu", dtype=torch.bfloat16))
     ours = gradients(torch.autocast("cpu", dtype=torch.bfloat16), in_float32())
-    assert (ours - theirs).norm() < 0.6 * (theirs - plain).norm()
+    assert (ours - theirs).norm() < min((theirs - plain).norm(), (ours - plain).norm())
