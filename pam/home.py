@@ -116,3 +116,8 @@ def views() -> Path:
 def runs() -> Path:
     """Which MLflow run holds which cell, as the mirror has noted: one file per study and data set."""
     return home() / "mlflow" / "runs"
+
+
+def runs_of(study: str, dataset: str) -> Path:
+    """The file of one study and data set there."""
+    return runs() / study / f"{dataset}.json"

@@ -1,5 +1,7 @@
 """bfloat16 without the processor's help is the same arithmetic, cast where autocast casts."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 from torch import nn
@@ -73,11 +75,10 @@ def test_a_network_learns_what_it_learns_under_torchs_own_autocast(name):
 
     def gradients(*contexts):
         network.zero_grad()
-        for context in contexts:
-            context.__enter__()
-        logits = network(images)
-        for context in reversed(contexts):
-            context.__exit__(None, None, None)
+        with ExitStack() as stack:
+            for context in contexts:
+                stack.enter_context(context)
+            logits = network(images)
         nn.functional.binary_cross_entropy_with_logits(logits.float(), target).backward()
         return torch.cat([one.grad.flatten() for one in network.parameters() if one.grad is not None])
 

@@ -71,7 +71,7 @@ def _fill(reader: Reader, name: str, dataset: str | None) -> None:
 def _cells(reader: Reader, experiment: str, asked: dict[str, Any]) -> None:
     """Download the entries of the cells asked for that have finished, and why others have failed; note their runs."""
     runs, failed = (reader.cells(experiment, status) for status in ("FINISHED", "FAILED"))
-    write_text(home.runs() / asked["study"] / f"{asked['dataset']}.json", json.dumps(runs | failed, indent=1))
+    write_text(home.runs_of(asked["study"], asked["dataset"]), json.dumps(runs | failed, indent=1))
     ids = {cell["id"] for cell in asked["cells"]}
     with ThreadPoolExecutor(THREADS) as pool:
         wanted = [(run, home.ledger() / cell) for cell, run in runs.items() if cell in ids]

@@ -158,6 +158,6 @@ def _page(found: Results, tables: Sequence[Sheet], images: Mapping[str, bytes]) 
 
 def _runs(name: str, dataset: str) -> dict[str, str]:
     """Cell → MLflow run, as the mirror has noted; empty if there is no mirror."""
-    path = home.runs() / name / f"{dataset}.json"
+    path = home.runs_of(name, dataset)
     found: dict[str, str] = json.loads(files.here(path).read_text()) if files.exists(path) else {}
     return found

@@ -18,7 +18,7 @@ from pam.service.record import Record
 
 WAIT = 180.0  # seconds for a server's first answer; a busy laptop takes 30
 POLL = 0.3
-RETRIES = 2  # after those
+RETRIES = 2  # of a server that was too slow for itself
 NAMES = {"ray": "Ray", "mlflow": "MLflow"}
 Tell = Callable[[str], None]
 

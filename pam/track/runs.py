@@ -209,7 +209,7 @@ class Runs:
         """Write down which run holds which cell that has ended: reports and `pam.status` name them."""
         known = {cell_id: self._runs[CELL, cell_id].info for cell_id in self._cells if self.has(cell_id)}
         found = {cell_id: info.run_id for cell_id, info in known.items() if info.status in ("FINISHED", "FAILED")}
-        path = home.runs() / self._manifest["study"] / f"{self._manifest['dataset']}.json"
+        path = home.runs_of(self._manifest["study"], self._manifest["dataset"])
         write_text(path, json.dumps(found, indent=1, sort_keys=True))
 
     def _finish(self, cell_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The training loop (`loop.py`), and `python -m pam.train`, which trains a study's cells in one process."""
+"""The training loop (`loop.py`), its precision, and `python -m pam.train`, which trains cells in one process."""
 
 from pam.train.loop import Diverged, Epoch, fit, memory_format
 from pam.train.precision import autocast

@@ -8,9 +8,8 @@ are the same for all. Plain float32 is what PyTorch does by itself: no autocast,
 has one thread; `--processes` of them run at once, which changes no result. Where two ways differ by no more than two
 seeds of one do, some thirty pairs are needed to show it. `--shrink 2` takes every second row and column, `--patients`
 so many to train on. All that takes hours: what has ended is written to `--kept FILE`, and the same command goes on from
-there. A path is within the seed noise if the 95 % interval (t, paired over seeds) of the mean difference
-lies within ± the standard deviation of plain float32 over seeds. The note of a row tells the difference in Dice of each
-seed.
+there. A path is within the seed noise if the 95 % interval (t, paired over seeds) of the mean difference lies within ±
+the standard deviation of plain float32 over seeds. The note of a row tells the difference in Dice of each seed.
 """
 
 from __future__ import annotations
