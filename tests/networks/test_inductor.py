@@ -1,4 +1,7 @@
-"""The compiler's own backend, forward and backward, on every network."""
+"""The compiler's own backend, forward and backward, on each network that has blocks of its own.
+
+The others are of the same blocks; that each is one graph, with its gradients, is in `test_every_network.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pam.networks import NETWORKS
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # it compiles C++ for most of its time, which a busy machine stretches
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", ["aunet", "cbamunet", "cscunet", "fpa", "gcnunet", "rfna"])
 def test_inductor_gives_the_same_logits_and_gradients(name):
     options = {"width": 4} if "width" in NETWORKS.options(name) else {}
     network = networks.build(name, 3, generator=torch.Generator().manual_seed(0), **options).double().eval()
