@@ -180,3 +180,10 @@ def test_networks_to_scores_run_with_torch_numpy_and_scipy_alone() -> None:
     code = f"import sys; sys.modules.update(dict.fromkeys({sorted(absent)})); import {', '.join(BARE)}"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", ["pam.predict", "pam.report.__main__", "pam.status", "pam.sweep.__main__"])
+def test_a_command_imports_mlflow_when_it_needs_it(command: str) -> None:
+    code = f"import sys; sys.modules['mlflow'] = None; import {command}"  # it takes seconds
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from pam import cli
 from pam.counts import counted
 from pam.errors import StudyError
 from pam.files import check_writable
-from pam.report.fetch import home_from
 from pam.report.publish import Report, collect, make, swept
 from pam.report.verify import problems
 
@@ -25,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise StudyError("--tracking-uri: name the studies to report on; an MLflow server may hold those of others")
     failed = False
     for name in arguments.study or swept():
-        uri = arguments.tracking_uri
-        with home_from(uri, name, arguments.dataset) if uri else nullcontext():
+        with _results(arguments.tracking_uri, name, arguments.dataset):
             found = collect(name, arguments.dataset)
             if not arguments.check:
                 check_writable(arguments.out, otherwise="name another folder with --out")
@@ -40,6 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             names = dict.fromkeys(file.partition("/")[0] + "/" * ("/" in file) for file in report.files)
             print(f"{report.text}\n\n{report.folder(arguments.out)}: {', '.join(names)}\n")
     return FAILED if failed else 0
+
+
+def _results(uri: str | None, name: str, dataset: str | None) -> AbstractContextManager[None]:
+    """Within it, the study's results are found in PAM_HOME: those of the ledger, or of the MLflow server at `uri`."""
+    if not uri:
+        return nullcontext()
+    from pam.report.fetch import home_from  # noqa: PLC0415  # it imports mlflow, which takes seconds
+
+    return home_from(uri, name, dataset)
 
 
 def _tell(report: Report, lines: Sequence[str]) -> None:
