@@ -1,15 +1,16 @@
 """Does a fast path change what is learned? Final Dice of each against plain float32, seed by seed, on real scans.
 
     python -m pam.prepare lgg --source kaggle_3m          # once
-    python tests/benchmarks/quality.py [--seeds unet=32,fpa=16] [--epochs 4] [--shrink 2] [--processes 2]
+    python tests/benchmarks/quality.py [--seeds unet=8,fpa=6] [--epochs unet=12,fpa=4] [--shrink 2] [--processes 2]
 
 Every way trains through `pam.train.fit`, with the same first weights, slices and batches for a seed; the test patients
 are the same for all. Plain float32 is what PyTorch does by itself: no autocast, its own dilated kernel. Each training
-has one thread; `--processes` of them run at once, which changes no result. Where two ways differ by no more than two
-seeds of one do, some thirty pairs are needed to show it. `--shrink 2` takes every second row and column, `--patients`
-so many to train on. All that takes hours: what has ended is written to `--kept FILE`, and the same command goes on from
-there. A path is within the seed noise if the 95 % interval (t, paired over seeds) of the mean difference lies within ±
-the standard deviation of plain float32 over seeds. The note of a row tells the difference in Dice of each seed.
+has one thread; `--processes` of them run at once, which changes no result. `--shrink 2` takes every second row and
+column, `--patients` so many to train on. While Dice still rises steeply two ways differ by as much as two seeds of one,
+and it takes some thirty pairs to show anything; nearer to the end of training it takes few. All that takes hours: what
+has ended is written to `--kept FILE`, and the same command goes on from there. A path is within the seed noise if the
+95 % interval (t, paired over seeds) of the mean difference lies within ± the standard deviation of plain float32 over
+seeds. The note of a row tells the difference in Dice of each seed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from pam.train import fit
 CPU = torch.device("cpu")
 # Of each network: the fast paths, as (precision, shifted sums); both networks are trained plainly, too.
 PLAIN = ("float32", False)
-SETTINGS = ("epochs", "patients", "batch", "width", "shrink", "rate")  # of a training
+SETTINGS = ("patients", "batch", "width", "shrink", "rate")  # of a training, beside its network and epochs
 WAYS = {
     "unet": {
         "bfloat16 autocast": ("bfloat16", False),
@@ -67,7 +68,7 @@ def plain_kernels(network: nn.Module) -> nn.Module:
     return network
 
 
-def dice(name: str, way: tuple[str, bool], seed: int, arguments: argparse.Namespace) -> float:
+def dice(name: str, way: tuple[str, bool], seed: int, epochs: int, arguments: argparse.Namespace) -> float:
     """Mean over the test patients of the Dice of their slices pooled, after training."""
     torch.set_num_threads(1)
     precision, shifted = way
@@ -79,9 +80,7 @@ def dice(name: str, way: tuple[str, bool], seed: int, arguments: argparse.Namesp
         name, len(store.modalities), generator=torch.Generator().manual_seed(seed), width=arguments.width
     )
     network = network if shifted else plain_kernels(network)
-    recipe = Recipe(
-        epochs=arguments.epochs, batch_size=arguments.batch, learning_rate=arguments.rate, precision=precision
-    )
+    recipe = Recipe(epochs=epochs, batch_size=arguments.batch, learning_rate=arguments.rate, precision=precision)
     batches = Batches(
         images,
         masks,
@@ -101,14 +100,15 @@ def dice(name: str, way: tuple[str, bool], seed: int, arguments: argparse.Namesp
     return float(np.mean(found))
 
 
-def compared(name: str, path: str, found: list[float], plain: list[float]) -> Row:
+def compared(name: str, path: str, epochs: int, found: list[float], plain: list[float]) -> Row:
     differences = [ours - theirs for ours, theirs in zip(found, plain, strict=True)]
     noise = statistics.stdev(plain)
     half = stats.t.ppf(0.975, len(plain) - 1) * statistics.stdev(differences) / math.sqrt(len(plain))
     mean = statistics.mean(differences)
     within = abs(mean) + half <= noise
     return Row(
-        what=f"final Dice, {name}, {path}: farthest end of the 95 % interval of the difference, in seed noises",
+        what=f"final Dice, {name}, {path}, {epochs} epochs: farthest end of the 95 % interval of the difference, "
+        "in seed noises",
         unit="SD",
         values=((abs(mean) + half) / noise,),
         most=1.0,
@@ -149,27 +149,43 @@ class Trainings:
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     kept = Trainings(arguments)
     spawn = multiprocessing.get_context("spawn")
+    seeds, epochs = (_by_network(told) for told in (arguments.seeds, arguments.epochs))
     with ProcessPoolExecutor(arguments.processes, mp_context=spawn) as pool:
-        for name, _, seeds in (word.partition("=") for word in arguments.seeds.split(",")):
+        for name, count in seeds.items():
             ways = WAYS[name]
             paths = {"plain": PLAIN, **ways}
             trained = [  # seed by seed, so that what is kept is paired whenever the run ends
-                {"network": name, "seed": seed, "path": path} for seed in range(int(seeds)) for path in paths
+                {"network": name, "epochs": epochs[name], "seed": seed, "path": path}
+                for seed in range(count)
+                for path in paths
             ]
             asked = [
-                (which, pool.submit(dice, name, paths[which["path"]], which["seed"], arguments))
+                (which, pool.submit(dice, name, paths[which["path"]], which["seed"], epochs[name], arguments))
                 for which in trained
                 if not kept.has(**which)
             ]
             for which, training in asked:
                 kept.add(training.result(), **which)
             found = {path: [kept.get(**which) for which in trained if which["path"] == path] for path in paths}
-            yield from (compared(name, path, found[path], found["plain"]) for path in ways)
+            yield from (compared(name, path, epochs[name], found[path], found["plain"]) for path in ways)
+
+
+def _by_network(told: str) -> dict[str, int]:
+    """`unet=8,fpa=6` as a mapping."""
+    return {name: int(value) for name, _, value in (word.partition("=") for word in told.split(","))}
 
 
 if __name__ == "__main__":
     parser = options(
-        __doc__, seeds="unet=32,fpa=16", epochs=4, patients=40, batch=8, width=8, shrink=2, rate=3e-3, processes=2
+        __doc__,
+        seeds="unet=8,fpa=6",
+        epochs="unet=12,fpa=4",
+        patients=40,
+        batch=8,
+        width=8,
+        shrink=2,
+        rate=3e-3,
+        processes=2,
     )
     parser.add_argument("--kept", type=Path, metavar="FILE", help="go on with the trainings that it holds")
     arguments = parser.parse_args()
