@@ -80,6 +80,20 @@ def test_a_script_alone_puts_its_rows_into_the_table(tmp_path):
     assert "(2 pairs, " in lines(tmp_path)[-1]
 
 
+def test_each_way_to_a_faster_step_is_held_against_ours(tmp_path):
+    small = ["--networks", "fpa", "--size", "16", "--width", "2", "--batch", "2", "--pairs", "1", "--backend", "eager"]
+    command = [sys.executable, str(FOLDER / "ways.py"), *small, "--record", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = [line.split(" | ")[4] for line in lines(tmp_path)[1:]]
+    assert found == [
+        "float32 instead of bfloat16 autocast",
+        "channels-last maps",
+        "AdamW that is not fused",
+        "compiled",
+    ]
+
+
 @pytest.mark.timeout(600)  # seconds of work, in processes that a busy machine starts slowly
 def test_the_gpu_benchmark_runs_from_end_to_end_where_there_is_no_gpu(tmp_path):
     step = ["--networks", "fpa", "--batch", "2", "--size", "32", "--width", "4", "--probe", "64", "--backend", "eager"]

@@ -28,6 +28,7 @@ REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks"
 BENCHMARKS = (
     "train_step",
     "without_bfloat16",
+    "ways",
     "epoch",
     "whole_cell",
     "cost_model",
