@@ -86,12 +86,8 @@ def test_each_way_to_a_faster_step_is_held_against_ours(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     found = [line.split(" | ")[4] for line in lines(tmp_path)[1:]]
-    assert found == [
-        "float32 instead of bfloat16 autocast",
-        "channels-last maps",
-        "AdamW that is not fused",
-        "compiled",
-    ]
+    changed = ["float32 instead of bfloat16 autocast", "channels-last maps", "AdamW that is not fused"]
+    assert found == [*changed, "torch's dilated depth-wise kernels", "compiled"]
 
 
 @pytest.mark.timeout(600)  # seconds of work, in processes that a busy machine starts slowly

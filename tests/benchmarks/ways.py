@@ -20,10 +20,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from measured import Row, duration, faster, finish, in_turns, options, seconds
+from quality import plain_kernels
 from torch import nn
 
 from pam import networks
 from pam.losses import loss_of
+from pam.networks.convolution import DilatedDepthwise
 from pam.train import autocast
 from pam.train.loop import memory_format
 
@@ -36,6 +38,7 @@ class Way:
     layout: torch.memory_format
     precision: str = "bfloat16"
     fused: bool = True  # AdamW
+    shifted: bool = True  # sums of shifted maps for dilated depth-wise convolutions
     compiled: bool = False
 
 
@@ -44,6 +47,7 @@ OTHERS = {
     "float32 instead of bfloat16 autocast": replace(OURS, precision="float32"),
     "channels-last maps": replace(OURS, layout=torch.channels_last),
     "AdamW that is not fused": replace(OURS, fused=False),
+    "torch's dilated depth-wise kernels": replace(OURS, shifted=False),
     "compiled": replace(OURS, compiled=True),
 }
 
@@ -55,6 +59,7 @@ def step(name: str, way: Way, arguments: argparse.Namespace) -> Callable[[], Non
     images = torch.randn(batch, CHANNELS, side, side, generator=generator).contiguous(memory_format=way.layout)
     target = (torch.rand(batch, 1, side, side, generator=generator) < 0.05).float()
     network: nn.Module = networks.build(name, CHANNELS, generator=generator, width=arguments.width)
+    network = network if way.shifted else plain_kernels(network)
     network.to(memory_format=way.layout)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.01, fused=way.fused)
     loss = loss_of(network, "dice")
@@ -75,7 +80,10 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     for name in arguments.networks.split(","):
         ours = step(name, OURS, arguments)
         ours()
+        dilated = any(isinstance(module, DilatedDepthwise) for module in networks.sketch(name, CHANNELS).modules())
         for words, way in OTHERS.items():
+            if not way.shifted and not dilated:
+                continue
             first = []
             for _ in range(1 + way.compiled):  # the second time with what the first has left in inductor's cache
                 torch.compiler.reset()
