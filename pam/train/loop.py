@@ -111,7 +111,7 @@ def fit(
 def memory_format(device: torch.device) -> torch.memory_format:
     """How networks and images lie in memory: channels last on a GPU.
 
-    On the CPU a bfloat16 step takes 1.07 to 1.23 times the processor time in that format (unet, fpa, rfna; torch 2.13).
+    On a CPU a step takes longer in that format: `tests/benchmarks/ways.py`.
     """
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 

@@ -1,7 +1,7 @@
 """Does a fast path change what is learned? Final Dice of each against plain float32, seed by seed, on real scans.
 
     python -m pam.prepare lgg --source kaggle_3m          # once
-    python tests/benchmarks/quality.py [--seeds unet=8,fpa=6] [--epochs unet=12,fpa=4] [--shrink 2] [--processes 2]
+    python tests/benchmarks/quality.py [--seeds unet=10,fpa=5] [--epochs unet=12,fpa=4] [--shrink 2] [--processes 2]
 
 Every way trains through `pam.train.fit`, with the same first weights, slices and batches for a seed; the test patients
 are the same for all. Plain float32 is what PyTorch does by itself: no autocast, its own dilated kernel. Each training
@@ -171,14 +171,14 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 def _by_network(told: str) -> dict[str, int]:
-    """`unet=8,fpa=6` as a mapping."""
+    """`unet=10,fpa=5` as a mapping."""
     return {name: int(value) for name, _, value in (word.partition("=") for word in told.split(","))}
 
 
 if __name__ == "__main__":
     parser = options(
         __doc__,
-        seeds="unet=8,fpa=6",
+        seeds="unet=10,fpa=5",
         epochs="unet=12,fpa=4",
         patients=40,
         batch=8,

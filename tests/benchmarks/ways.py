@@ -91,7 +91,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
                 first.append(duration(seconds(other)))
             note = f"first step {first[0]}, with {arguments.backend}'s cache filled {first[-1]}" if way.compiled else ""
             yield faster(
-                f"step on a CPU, its seconds of the processor, batch {arguments.batch} of "
+                f"training step, CPU, seconds of the processor, batch {arguments.batch} of "
                 f"{CHANNELS}×{arguments.size}×{arguments.size}, width {arguments.width}: {name}",
                 in_turns(other, ours, arguments.pairs, time.process_time),
                 against=words,
