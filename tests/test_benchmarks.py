@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import subprocess
@@ -78,6 +79,24 @@ def test_a_script_alone_puts_its_rows_into_the_table(tmp_path):
     assert run.returncode in (0, 1), run.stderr  # 1: so small a step misses the target of a real one
     assert run.stdout.startswith("training step, CPU, batch 2 of 4×32×32, width 4: unet: ")
     assert "(2 pairs, " in lines(tmp_path)[-1]
+
+
+def test_long_trainings_are_kept_and_only_those_of_one_processor_are_pairs(measured, tmp_path):
+    import quality
+
+    arguments = argparse.Namespace(kept=tmp_path / "kept", patients=2, batch=2, width=2, shrink=2, rate=0.1)
+    of_seed = [[{"seed": seed, "path": path} for path in ("plain", "fast")] for seed in range(2)]
+    first = quality.Trainings(arguments)
+    for which in (*of_seed[0], of_seed[1][0]):
+        first.add(which, 0.5)
+    again = quality.Trainings(arguments)
+    assert [again.to_do(paths) for paths in of_seed] == [[], of_seed[1][1:]]
+    assert again.dice(of_seed[0][1]) == 0.5
+    arguments.kept.write_text(arguments.kept.read_text().replace(again.cpu(of_seed[0][0]), "another"))
+    elsewhere = quality.Trainings(arguments)
+    assert [elsewhere.to_do(paths) for paths in of_seed] == [[], of_seed[1]]
+    arguments.rate = 0.2
+    assert quality.Trainings(arguments).to_do(of_seed[0]) == of_seed[0]
 
 
 def test_each_way_to_a_faster_step_is_held_against_ours(tmp_path):

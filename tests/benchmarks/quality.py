@@ -1,16 +1,16 @@
 """Does a fast path change what is learned? Final Dice of each against plain float32, seed by seed, on real scans.
 
     python -m pam.prepare lgg --source kaggle_3m          # once
-    python tests/benchmarks/quality.py [--seeds unet=10,fpa=5] [--epochs unet=12,fpa=4] [--shrink 2] [--processes 2]
+    python tests/benchmarks/quality.py [--seeds unet=32,fpa=32] [--epochs unet=12,fpa=4] [--shrink 2] [--processes 2]
 
 Every way trains through `pam.train.fit`, with the same first weights, slices and batches for a seed; the test patients
 are the same for all. Plain float32 is what PyTorch does by itself: no autocast, its own dilated kernel. Each training
 has one thread; `--processes` of them run at once, which changes no result. `--shrink 2` takes every second row and
-column, `--patients` so many to train on. While Dice still rises steeply two ways differ by as much as two seeds of one,
-and it takes some thirty pairs to show anything; nearer to the end of training it takes few. All that takes hours: what
-has ended is written to `--kept FILE`, and the same command goes on from there. A path is within the seed noise if the
-95 % interval (t, paired over seeds) of the mean difference lies within ± the standard deviation of plain float32 over
-seeds. The note of a row tells the difference in Dice of each seed.
+column, `--patients` so many to train on. A path is within the seed noise if the 95 % interval (t, paired over seeds) of
+the mean difference lies within ± the standard deviation of plain float32 over seeds. Two ways may end as far apart as
+two seeds of one, however alike they are, and then fewer than some thirty pairs show nothing. That takes hours: what has
+ended is added to `--kept FILE`, `reports/benchmarks/quality.jsonl` unless told, and the same command goes on
+there, today or later. The note of a row tells the difference in Dice of each seed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ import math
 import multiprocessing
 import statistics
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from measured import Row, finish, options
+from measured import REPORT, Row, finish, machine, options
 from scipy import stats
 from torch import nn
 
@@ -37,10 +39,12 @@ from pam.data import store as stores
 from pam.data.batches import Batches, choose_slices
 from pam.evaluate import predict
 from pam.networks.convolution import DilatedDepthwise
-from pam.study import Recipe
+from pam.study import RESULTS_VERSION, Recipe
 from pam.train import fit
 
 CPU = torch.device("cpu")
+KEPT = REPORT / "quality.jsonl"
+Which = Mapping[str, Any]  # network, epochs, seed and path of a training
 # Of each network: the fast paths, as (precision, shifted sums); both networks are trained plainly, too.
 PLAIN = ("float32", False)
 SETTINGS = ("patients", "batch", "width", "shrink", "rate")  # of a training, beside its network and epochs
@@ -100,7 +104,7 @@ def dice(name: str, way: tuple[str, bool], seed: int, epochs: int, arguments: ar
     return float(np.mean(found))
 
 
-def compared(name: str, path: str, epochs: int, found: list[float], plain: list[float]) -> Row:
+def compared(name: str, path: str, epochs: int, found: list[float], plain: list[float], where: str) -> Row:
     differences = [ours - theirs for ours, theirs in zip(found, plain, strict=True)]
     noise = statistics.stdev(plain)
     half = stats.t.ppf(0.975, len(plain) - 1) * statistics.stdev(differences) / math.sqrt(len(plain))
@@ -115,35 +119,45 @@ def compared(name: str, path: str, epochs: int, found: list[float], plain: list[
         against="plain float32 eager, paired over seeds",
         note=f"Dice {statistics.mean(plain):.4f} {mean:+.4f} ± {half:.4f} (95 %, {len(plain)} seeds: "
         + " ".join(f"{one:+.4f}" for one in differences)
-        + f"); seed noise {noise:.4f}: {'within it' if within else 'not shown to be within it'}",
+        + f"); seed noise {noise:.4f}: {'within it' if within else 'not shown to be within it'}"
+        + (f"; {where}" if where else ""),
     )
 
 
 class Trainings:
-    """Final Dice of the trainings that have ended, one line of JSON each; kept in memory alone without a file."""
+    """Final Dice of the trainings that have ended, one line of JSON each, with the processor that did it."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self._file: Path | None = arguments.kept
-        self._settings = {name: getattr(arguments, name) for name in SETTINGS}
-        lines = self._file.read_text().splitlines() if self._file and self._file.exists() else []
-        self._found: dict[str, float] = {self._key(told): told["dice"] for told in map(json.loads, lines)}
+        self._file: Path = arguments.kept
+        self._settings = {"version": RESULTS_VERSION, **{name: getattr(arguments, name) for name in SETTINGS}}
+        lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
+        self._found = {self._key(told): told for told in map(json.loads, lines)}  # of a training, the last one
+        self._cpu = str(machine()["hardware"]["cpu"])
 
-    def has(self, **which: object) -> bool:
-        return self._key({**self._settings, **which}) in self._found
+    def to_do(self, paths: Sequence[Which]) -> list[Which]:
+        """Those of a seed's trainings that have not ended; all must be of one processor, or they are no pairs."""
+        found = {self.cpu(which) for which in paths}
+        paired = len(found) == 1 and None not in found
+        return [] if paired else [which for which in paths if self.cpu(which) != self._cpu]
 
-    def get(self, **which: object) -> float:
-        return self._found[self._key({**self._settings, **which})]
+    def cpu(self, which: Which) -> str | None:
+        """The processor that did a training; None if it has not ended."""
+        told = self._found.get(self._key({**self._settings, **which}))
+        return told and told["cpu"]
 
-    def add(self, found: float, **which: object) -> None:
-        print("  " + ", ".join(f"{value}" for value in which.values()) + f": {found:.4f}", file=sys.stderr, flush=True)
-        self._found[self._key({**self._settings, **which})] = found
-        if self._file:
-            with self._file.open("a") as file:
-                file.write(json.dumps({**self._settings, **which, "dice": found}) + "\n")
+    def dice(self, which: Which) -> float:
+        return float(self._found[self._key({**self._settings, **which})]["dice"])
+
+    def add(self, which: Which, found: float) -> None:
+        print("  " + ", ".join(map(str, which.values())) + f": {found:.4f}", file=sys.stderr, flush=True)
+        told = {**self._settings, **which, "cpu": self._cpu, "dice": found}
+        self._found[self._key(told)] = told
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(told) + "\n")
 
     @staticmethod
-    def _key(told: Mapping[str, object]) -> str:
-        return json.dumps({name: value for name, value in told.items() if name != "dice"}, sort_keys=True)
+    def _key(told: Which) -> str:
+        return json.dumps({name: told[name] for name in sorted(told) if name not in ("cpu", "dice")})
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
@@ -152,33 +166,34 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     seeds, epochs = (_by_network(told) for told in (arguments.seeds, arguments.epochs))
     with ProcessPoolExecutor(arguments.processes, mp_context=spawn) as pool:
         for name, count in seeds.items():
-            ways = WAYS[name]
-            paths = {"plain": PLAIN, **ways}
-            trained = [  # seed by seed, so that what is kept is paired whenever the run ends
-                {"network": name, "epochs": epochs[name], "seed": seed, "path": path}
-                for seed in range(count)
+            paths = {"plain": PLAIN, **WAYS[name]}
+            trained = {
+                path: [{"network": name, "epochs": epochs[name], "seed": seed, "path": path} for seed in range(count)]
                 for path in paths
-            ]
-            asked = [
+            }
+            asked = [  # seed by seed, so that what is kept is paired whenever the run ends
                 (which, pool.submit(dice, name, paths[which["path"]], which["seed"], epochs[name], arguments))
-                for which in trained
-                if not kept.has(**which)
+                for of_seed in zip(*trained.values(), strict=True)
+                for which in kept.to_do(of_seed)
             ]
             for which, training in asked:
-                kept.add(training.result(), **which)
-            found = {path: [kept.get(**which) for which in trained if which["path"] == path] for path in paths}
-            yield from (compared(name, path, epochs[name], found[path], found["plain"]) for path in ways)
+                kept.add(which, training.result())
+            plain = [kept.dice(which) for which in trained["plain"]]
+            cpus = Counter(map(kept.cpu, trained["plain"]))
+            where = "; ".join(f"{times} seeds on {cpu}" for cpu, times in cpus.items()) if len(cpus) > 1 else ""
+            for path in WAYS[name]:
+                yield compared(name, path, epochs[name], [kept.dice(which) for which in trained[path]], plain, where)
 
 
 def _by_network(told: str) -> dict[str, int]:
-    """`unet=10,fpa=5` as a mapping."""
+    """`unet=32,fpa=16` as a mapping."""
     return {name: int(value) for name, _, value in (word.partition("=") for word in told.split(","))}
 
 
 if __name__ == "__main__":
     parser = options(
         __doc__,
-        seeds="unet=10,fpa=5",
+        seeds="unet=32,fpa=32",
         epochs="unet=12,fpa=4",
         patients=40,
         batch=8,
@@ -187,6 +202,8 @@ if __name__ == "__main__":
         rate=3e-3,
         processes=2,
     )
-    parser.add_argument("--kept", type=Path, metavar="FILE", help="go on with the trainings that it holds")
+    parser.add_argument(
+        "--kept", type=Path, default=KEPT, metavar="FILE", help="go on with the trainings that it holds"
+    )
     arguments = parser.parse_args()
     sys.exit(finish(__file__, measure(arguments), arguments))
