@@ -2,7 +2,7 @@
 
     python tests/benchmarks [NAME …] [--out reports/benchmarks]
 
-Without names all of them, in half an hour or more. Each is a script that runs alone, too (`python
+Without names all of them, in hours: `quality` takes most. Each is a script that runs alone, too (`python
 tests/benchmarks/NAME.py --help`), and a process of its own here. A benchmark that is run again replaces its own rows
 and no others. Exits 1 if one failed or missed a target.
 """

@@ -47,9 +47,10 @@ HEAD = """# Benchmarks
 Made by `python tests/benchmarks`; `python tests/benchmarks NAME …` measures some anew and replaces their rows alone.
 **Measured** is the median, with the number of pairs or runs and the least and the greatest of them. A ratio is taken
 pair by pair: baseline and pam take turns in one process, so that a machine whose speed drifts slows both. Every pair
-stands in [pairs.csv](pairs.csv), versions and settings in [results.json](results.json); what a baseline does is to be
-read in `tests/benchmarks/NAME.py`. Load is the number of processes that wanted a core when a benchmark ended, its own
-among them: far above the cores, other work ran beside it, and what is no ratio is longer than on a quiet machine.
+stands in [pairs.csv](pairs.csv), each training behind `quality` in [quality.jsonl](quality.jsonl), versions and
+settings in [results.json](results.json); what a baseline does is to be read in `tests/benchmarks/NAME.py`. Load is the
+number of processes that wanted a core when a benchmark ended, its own among them: far above the cores, other work ran
+beside it, and what is no ratio is longer than on a quiet machine.
 """
 
 

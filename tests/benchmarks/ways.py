@@ -4,8 +4,8 @@
 
 A ratio above 1 says that pam's choice takes less of the processor's time, whether it took the way or left it. The
 weights, images and loss are the same; each step is forward, backward and AdamW. How long the first step takes that
-compiles is told in the note, without anything in inductor's cache and with it filled, as another cell's process finds
-it. What only a GPU can tell is in `gpu.py`; `docs/speed.md` puts both together.
+compiles is told in the note, without anything in inductor's cache and then, in the same process, with it filled. What
+only a GPU can tell is in `gpu.py`; `docs/speed.md` puts both together.
 """
 
 from __future__ import annotations
