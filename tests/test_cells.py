@@ -1,6 +1,6 @@
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import torch
 
 from pam import cells, checkpoints, ledger, networks
 from pam.data.batches import choose_slices
+from pam.data.folds import Split
 from pam.data.prepare import prepare
 from pam.data.splits import inner
 from pam.data.store import IMAGES, MASKS, Store
@@ -19,9 +20,9 @@ from pam.errors import DataError
 from pam.evaluate import evaluate
 from pam.metrics import STATES
 from pam.protocols import patient
-from pam.study import Recipe, Study, Variant
+from pam.study import Cell, Recipe, Study, Variant
 from pam.sweep.plan import plan
-from pam.train import autocast
+from pam.train import Epoch, autocast
 
 CPU = torch.device("cpu")
 STUDY = Study(
@@ -35,9 +36,49 @@ STUDY = Study(
 )
 
 
-@pytest.fixture
-def store() -> Store:
+VALIDATED = replace(STUDY, recipe={"epochs": 4, "validate_every": 1, "validation": 0.3, "select": "best"})
+
+
+@pytest.fixture(scope="module")
+def store(_shared_home: None) -> Store:
     return prepare(DATASETS.build("phantom"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A study's first cell, trained without a break, and what it left."""
+
+    cell: Cell
+    split: Split
+    history: list[Epoch]
+    entry: ledger.Entry
+    weights: dict[str, torch.Tensor]
+    evidence: dict[str, pd.DataFrame | None]
+    state: object
+
+
+def trained(study: Study, store: Store) -> Trained:
+    cell, split = plan(study, store)[0]
+    return Trained(
+        cell=cell,
+        split=split,
+        history=run(cell, split, store),
+        entry=ledger.read(cell.id),
+        weights=checkpoints.weights(cell.id),
+        evidence={table: ledger.evidence(cell.id, table) for table in ledger.EVIDENCE},
+        state=checkpoints.load(cell.id),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(store: Store) -> Trained:
+    return trained(STUDY, store)
+
+
+@pytest.fixture(scope="module")
+def selected(store: Store) -> Trained:
+    """By its validation patients, after each pass."""
+    return trained(VALIDATED, store)
 
 
 def run(cell, split, store, **options):
@@ -46,10 +87,8 @@ def run(cell, split, store, **options):
     )
 
 
-def test_a_finished_cell_is_in_the_ledger_with_every_test_slice_scored_once(store):
-    cell, split = plan(STUDY, store)[0]
-    epochs = run(cell, split, store)
-    entry = ledger.read(cell.id)
+def test_a_finished_cell_is_in_the_ledger_with_every_test_slice_scored_once(store, finished):
+    entry, split = finished.entry, finished.split
     test = store.index[store.index.patient.isin(split.test)]
     assert sorted(zip(entry.slices.case, entry.slices.slice, strict=True)) == sorted(
         zip(test.case, test.slice, strict=True)
@@ -57,32 +96,25 @@ def test_a_finished_cell_is_in_the_ledger_with_every_test_slice_scored_once(stor
     assert set(entry.cases.patient) == set(split.test)
     assert not set(entry.slices.patient) & set(split.train)
     assert set(entry.slices.state) <= set(STATES)
-    assert list(entry.epochs.loss) == [epoch.loss for epoch in epochs]
+    assert list(entry.epochs.loss) == [epoch.loss for epoch in finished.history]
 
 
-def test_the_counts_of_a_cases_slices_add_up_to_the_cases(store):
-    cell, split = plan(STUDY, store)[0]
-    run(cell, split, store)
-    entry = ledger.read(cell.id)
+def test_the_counts_of_a_cases_slices_add_up_to_the_cases(finished):
+    entry = finished.entry
     counts = ["tp", "fp", "fn", "tn"]
     assert entry.slices.groupby("case")[counts].sum().equals(entry.cases.set_index("case")[counts].sort_index())
 
 
-def test_an_entry_says_where_its_result_comes_from(store):
-    cell, split = plan(STUDY, store)[0]
-    run(cell, split, store)
-    provenance = ledger.read(cell.id).provenance
+def test_an_entry_says_where_its_result_comes_from(store, finished):
+    provenance = finished.entry.provenance
     assert provenance["git_commit"] == "abc"
     assert provenance["data"]["hash"] == store.hash
     assert provenance["parameters"] > 0
     assert provenance["peak_memory_mb"] > 0
 
 
-def test_an_interrupted_cell_ends_bit_for_bit_like_an_undisturbed_one(store):
-    cell, split = plan(STUDY, store)[0]
-    run(cell, split, store)
-    undisturbed = ledger.read(cell.id)
-    ledger.remove(cell.id)
+def test_an_interrupted_cell_ends_bit_for_bit_like_an_undisturbed_one(store, finished):
+    cell, split, undisturbed = finished.cell, finished.split, finished.entry
     interrupted = cells.run(cell, store, split, device=CPU, provenance={}, record=ledger.add, checkpoint_seconds=0)
     assert [next(interrupted).epoch, next(interrupted).epoch] == [1, 2]
     interrupted.close()
@@ -94,13 +126,11 @@ def test_an_interrupted_cell_ends_bit_for_bit_like_an_undisturbed_one(store):
     assert list(resumed.epochs.loss) == list(undisturbed.epochs.loss)
 
 
-def test_a_finished_cell_leaves_its_weights_and_no_state_to_resume(store):
-    cell, split = plan(STUDY, store)[0]
-    run(cell, split, store)
-    assert checkpoints.load(cell.id) is None
-    weights = checkpoints.weights(cell.id)
+def test_a_finished_cell_leaves_its_weights_and_no_state_to_resume(store, finished):
+    cell, split = finished.cell, finished.split
+    assert finished.state is None
     network, _ = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
-    assert weights.keys() == network.state_dict().keys()
+    assert finished.weights.keys() == network.state_dict().keys()
 
 
 def test_two_variants_of_one_fold_and_seed_see_the_same_batches_and_other_seeds_others(store):
@@ -123,21 +153,19 @@ def test_a_cell_planned_for_other_data_is_refused(store):
     assert not ledger.has(replace(cell, data_hash="0" * 64).id)
 
 
-def test_the_masks_kept_are_those_that_were_scored(store):
-    cell, split = plan(STUDY, store)[0]
-    run(cell, split, store)
-    kept, scored = ledger.evidence(cell.id, "predictions"), ledger.read(cell.id).slices
+def test_the_masks_kept_are_those_that_were_scored(store, finished):
+    kept, scored = finished.evidence["predictions"], finished.entry.slices
     assert [*zip(kept.case, kept.slice, strict=True)] == [*zip(scored.case, scored.slice, strict=True)]
     rows = store.index.set_index(["case", "slice"]).assign(row=range(len(store.index))).row
     for mask, scores in zip(kept.itertuples(), scored.itertuples(), strict=True):
         prediction = unpacked(mask.mask, mask.height, mask.width)
         target = store.masks[rows[mask.case, mask.slice]] > 0
         assert ((prediction & target).sum(), (prediction & ~target).sum()) == (scores.tp, scores.fp)
-    assert ledger.evidence(cell.id, "attention") is None  # a plain U-net has none
+    assert finished.evidence["attention"] is None  # a plain U-net has none
 
 
 def test_the_attention_kept_is_the_deepest_encoders_at_the_largest_target(store):
-    study = replace(STUDY, reference=Variant("fpa", {"width": 2}))
+    study = replace(STUDY, reference=Variant("fpa", {"width": 2}), recipe={"epochs": 1})
     cell, split = plan(study, store)[0]
     run(cell, split, store)
     kept = ledger.evidence(cell.id, "attention")
@@ -155,36 +183,29 @@ def test_the_attention_kept_is_the_deepest_encoders_at_the_largest_target(store)
     assert np.allclose(values, expected, atol=2e-3)
 
 
-VALIDATED = replace(STUDY, recipe={"epochs": 4, "validate_every": 1, "validation": 0.3, "select": "best"})
-
-
 def within(split):
     return inner(split, VALIDATED.recipe["validation"])
 
 
-def test_validation_patients_are_scored_after_each_pass_and_never_trained_on(store):
-    cell, split = plan(VALIDATED, store)[0]
+def test_validation_patients_are_scored_after_each_pass_and_never_trained_on(store, selected):
+    cell, split, history, entry = selected.cell, selected.split, selected.history, selected.entry
     _, batches = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
     everything = choose_slices(store.columns, within(split).train, "all", torch.Generator())
     assert 0 < batches.slices <= len(everything)
-    history = run(cell, split, store)
     network, _ = cells.prepare_training(cell, Recipe(**cell.recipe), store, split, CPU)
-    network.load_state_dict(checkpoints.weights(cell.id))
+    network.load_state_dict(selected.weights)
     found = evaluate(network, store, within(split).test, device=CPU, precision="bfloat16", chosen=np.arange(0))
     assert found.slices == []
     oracle = patient(pd.DataFrame(found.cases).assign(cell_id="x")).dice.mean()
     dice = [epoch.validation_dice for epoch in history]
     assert max(dice) == pytest.approx(oracle)  # the weights that were kept are those of the best pass
-    entry = ledger.read(cell.id)
     assert list(entry.epochs.validation_dice) == dice
     assert entry.provenance["weights_of_epoch"] == 1 + dice.index(max(dice))
     assert set(entry.cases.patient) == set(split.test)
 
 
-def test_nothing_of_the_test_patients_reaches_training_or_selection(store, tmp_path):
-    cell, split = plan(VALIDATED, store)[0]
-    history = run(cell, split, store)
-    kept = checkpoints.weights(cell.id)
+def test_nothing_of_the_test_patients_reaches_training_or_selection(store, selected, tmp_path):
+    cell, split, history, kept = selected.cell, selected.split, selected.history, selected.weights
     copy = tmp_path / "store"
     shutil.copytree(store.path, copy)
     images, masks = (np.load(copy / name, mmap_mode="r+") for name in (IMAGES, MASKS))
@@ -192,7 +213,6 @@ def test_nothing_of_the_test_patients_reaches_training_or_selection(store, tmp_p
     images[tested] = np.random.default_rng(0).normal(size=images[tested].shape)
     masks[tested] = 1 - masks[tested]
     images.flush(), masks.flush()
-    ledger.remove(cell.id)
     again = run(cell, split, open_store(copy))
     assert [(e.loss, e.validation_dice) for e in again] == [(e.loss, e.validation_dice) for e in history]
     weights = checkpoints.weights(cell.id)
@@ -211,11 +231,8 @@ def test_looking_at_validation_patients_changes_no_weight(store):
 
 
 @pytest.mark.parametrize("stop", [1, 3])
-def test_an_interrupted_selection_ends_like_an_undisturbed_one(store, stop):
-    cell, split = plan(VALIDATED, store)[0]
-    run(cell, split, store)
-    undisturbed = ledger.read(cell.id)
-    ledger.remove(cell.id)
+def test_an_interrupted_selection_ends_like_an_undisturbed_one(store, selected, stop):
+    cell, split, undisturbed = selected.cell, selected.split, selected.entry
     interrupted = cells.run(cell, store, split, device=CPU, provenance={}, record=ledger.add, checkpoint_seconds=0)
     for _ in range(stop):
         next(interrupted)
