@@ -1,8 +1,8 @@
 """The compiler's own backend, and ONNX, on one network that has the blocks of them all.
 
 Both take longer the more kernels or nodes there are, and every network is the same backbone: one that has each block
-at one stage meets what any of them would. That each network is one graph, also for an export, and what a compiled one's
-gradients are is in `test_every_network.py`; ensembles as ONNX are in `tests/export/test_graph.py`.
+at one stage meets what any of them would. That each network is one graph, also for an export, is in
+`test_every_network.py`; ensembles as ONNX are in `tests/export/test_graph.py`.
 """
 
 from __future__ import annotations
