@@ -1,7 +1,13 @@
-"""One small study, swept by real processes under faults, and compared with the same study undisturbed."""
+"""One small study, swept by real processes under faults, and compared with the same study undisturbed.
+
+Processor time is what these tests cost, most of it for processes that start: so most sweep a part of the study, one
+cell at a time; and what goes on when the fault is over runs in the test's own process, on a cluster that others join.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 import shutil
@@ -10,13 +16,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from pam import ledger, manifest
 
 STUDY = """
 from pam.study import Study, Variant, grid
@@ -28,12 +37,15 @@ STUDY = Study(
     variants=grid(Variant("faulty:faulty"), width=[2]),
     folds=2,
     seeds=1,
-    recipe={"epochs": 4},
+    recipe={"epochs": 3, "precision": "float32"},
 )
 """
-CELLS, EPOCHS = 4, 4
+CELLS, EPOCHS = 4, 3
+PART = ("--folds", "0")  # a cell of each variant
 EVERY_EPOCH = ("--checkpoint-seconds", "0")
 QUICK = {"RAY_worker_niceness": "0"}  # Ray's workers are polite by default, and wait on a machine that is busy
+ONE_CPU = {"RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'}  # for a sweep's own Ray: a cell at a time
+HEAD = {"include_dashboard": False, "node_ip_address": "127.0.0.1"}
 PATIENCE = 400.0  # a hang is told from a machine that is busy
 
 
@@ -60,7 +72,7 @@ class Disturbed:
             return subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={**self.environment(), **environment},
+                env={**self.environment(), **ONE_CPU, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -69,6 +81,28 @@ class Disturbed:
     def sweep(self, *words: str, **environment: str) -> tuple[int, str]:
         """Exit code and all that was printed, by a sweep that is waited for."""
         return self.run("pam.sweep", "study.py", *EVERY_EPOCH, *words, **environment)
+
+    def sweep_here(self, *words: str) -> tuple[int, str]:
+        """The same in this process, whose PAM_HOME is the folder's; on a cluster, or with nothing to train."""
+        from pam.sweep import __main__ as sweep
+
+        return self._here(sweep.main, "study.py", *EVERY_EPOCH, *words)
+
+    def sync_here(self) -> tuple[int, str]:
+        from pam.track import __main__ as track
+
+        return self._here(track.main, "sync")
+
+    def _here(self, main: Callable[[Sequence[str] | None], int], *words: str) -> tuple[int, str]:
+        from pam import cli
+
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, chdir(self.folder):
+            patch.syspath_prepend(self.folder)
+            patch.delitem(sys.modules, "faulty", raising=False)  # another folder's
+            with redirect_stdout(said), redirect_stderr(said):
+                code = cli.guarded(main, words)
+        return code, said.getvalue()
 
     def run(self, module: str, *words: str, **environment: str) -> tuple[int, str]:
         """Exit code and all that was printed, by `python -m MODULE`."""
@@ -99,12 +133,12 @@ class Disturbed:
             path.unlink(missing_ok=True)
         (self.folder / "plan.json").write_text(json.dumps({"step": step, "kinds": kinds, "again": again}))
 
-    def until(self, fact: Callable[[], bool]) -> None:
-        """Wait for a fact, such as that a cell is paused in the middle of a step."""
+    def until(self, fact: Callable[[], bool], *, every: float = 0.05) -> None:
+        """Wait for a fact, such as that a cell is paused in the middle of a step; `every`: seconds between looks."""
         start = time.monotonic()
         while not fact():
             assert time.monotonic() - start < PATIENCE, self.output()
-            time.sleep(0.05)
+            time.sleep(every)
 
     def paused(self) -> bool:
         return (self.folder / "paused").exists()
@@ -112,10 +146,24 @@ class Disturbed:
     def let_go(self) -> None:
         (self.folder / "go").touch()
 
+    def let_go_once(self) -> None:
+        """What is paused goes on; what comes to the plan's step later pauses again."""
+        before = self.steps("train")
+        self.let_go()
+        self.until(lambda: all(self.steps("train")[cell] > count for cell, count in before.items()))
+        for name in ("go", "paused"):
+            (self.folder / name).unlink()
+
     def alone(self) -> bool:
         """Whether every process that trained a cell is gone."""
         processes = {int(line.split()[2]) for line in (self.folder / "steps").read_text().splitlines()}
         return not any(psutil.pid_exists(pid) for pid in processes)
+
+    def struck(self, number: int) -> int:
+        """The process that trains the cell that took the plan's fault of this number."""
+        struck = (self.folder / f"strike-{number}").read_text()
+        lines = [line.split() for line in (self.folder / "steps").read_text().splitlines()]
+        return [int(pid) for key, _, pid in lines if key == struck][-1]
 
     def steps(self, kind: str) -> Counter[str]:
         """Forward passes by cell, as the network counted them; kind: "train" or "score".
@@ -128,26 +176,46 @@ class Disturbed:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
-    """The study swept without any fault."""
-    reference = Disturbed(tmp_path_factory.mktemp("undisturbed"))
-    _fill(reference.folder)
-    code, output = reference.sweep()
-    assert code == 0, output
-    assert len(reference.steps("train")) == CELLS
-    return reference
+def undisturbed(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
+    """The study trained without any fault, and without Ray, by one process; all that share a run of the tests wait."""
+    whole = Disturbed(shared_folder / "undisturbed")
+    with (shared_folder / "undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.folder.exists():
+            made = Disturbed(tmp_path_factory.mktemp("undisturbed"))
+            _fill(made.folder)
+            code, output = made.run("pam.train", "study.py", "--all")
+            assert code == 0, output
+            made.folder.rename(whole.folder)
+    assert len(whole.steps("train")) == CELLS
+    return whole
 
 
 @pytest.fixture
-def disturbed(undisturbed: Disturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disturbed]:
+def disturbed(
+    undisturbed: Disturbed, tmp_path: Path, new_home: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Disturbed]:
     """The study before its first cell, its data prepared."""
     folder = Disturbed(tmp_path)
     _fill(tmp_path)
-    shutil.copytree(undisturbed.home / "prepared", folder.home / "prepared")
+    shutil.copytree(undisturbed.home / "prepared", new_home(folder.home) / "prepared")
     monkeypatch.setenv("PAM_HOME", str(folder.home))
     yield folder
     if (tmp_path / "go").parent.exists():
         folder.let_go()  # whatever a failed test left paused
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[str]:
+    """The address of a Ray cluster that trains a cell at a time: to join one takes less than to start one."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RAY_AUTH_MODE": "disabled", **QUICK}.items():  # what nodes start with, their workers have
+            patch.setenv(name, value)
+        cluster = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 1})
+        yield cluster.address
+        cluster.shutdown()
 
 
 def _fill(folder: Path) -> None:
@@ -159,37 +227,39 @@ def _fill(folder: Path) -> None:
 def same(undisturbed: Disturbed, disturbed: Disturbed, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Asserts that the disturbed study ended like the undisturbed one, in ledger, tables and MLflow."""
 
-    def assert_same(*, intervals: int = 0, scored_once: bool = True) -> None:
-        """`intervals`: how many checkpoint intervals of how many cells may have been trained twice."""
+    def assert_same(*, cells: int = CELLS // 2, intervals: int = 0, scored_once: bool = True) -> None:
+        """`cells`: asked for; `intervals`: how many checkpoint intervals of how many cells may be trained twice."""
+        asked = manifest.read("study")
+        found, found_table = _results(asked)
         with monkeypatch.context() as patch:
             patch.setenv("PAM_HOME", str(undisturbed.home))
-            ids, entries, table = _results()
-        found_ids, found, found_table = _results()
-        assert found_ids == ids
-        assert len(found) == CELLS
+            entries, table = _results(asked)
+        assert found.keys() == entries.keys()
+        assert len(found) == cells
         for cell_id, entry in entries.items():
             assert found[cell_id].slices.equals(entry.slices)
             assert found[cell_id].cases.equals(entry.cases)
             assert list(found[cell_id].epochs.loss) == list(entry.epochs.loss)
         assert found_table == table
+        scored = disturbed.steps("score")
+        assert len(scored) == cells
         if scored_once:
-            assert disturbed.steps("score") == undisturbed.steps("score")  # none was trained to completion twice
-        interval = max(undisturbed.steps("train").values()) // EPOCHS
-        again = sum((disturbed.steps("train") - undisturbed.steps("train")).values())
-        assert again <= intervals * interval
+            assert scored <= undisturbed.steps("score")  # none was trained to completion twice
+        whole = undisturbed.steps("train")
+        again = sum((disturbed.steps("train") - whole).values())
+        assert again <= intervals * (max(whole.values()) // EPOCHS)
         leases = disturbed.home / "leases"
         assert not leases.exists() or list(leases.iterdir()) == []
-        _assert_mirrored(ids)
+        _assert_mirrored(list(found))
 
     return assert_same
 
 
-def _results() -> tuple[list[str], dict, list[str]]:
-    """Cells asked for, their entries, and the rows of the study's table but for what is measured, in PAM_HOME."""
-    from pam import ledger, manifest, study
+def _results(asked: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The entries of the cells asked for, and the rows of their table but for what is measured, in PAM_HOME."""
+    from pam import study
     from pam.report import tables
 
-    asked = manifest.read("study")
     ids = [cell["id"] for cell in asked["cells"]]
     declared = study.Study(
         name="study",
@@ -202,7 +272,7 @@ def _results() -> tuple[list[str], dict, list[str]]:
     )
     table = tables.build(asked, declared, tables.collect(asked))
     rows = [repr((row.label, row.scores, row.parameters, row.slices, row.cells, row.missing)) for row in table.rows]
-    return ids, {cell_id: ledger.read(cell_id) for cell_id in ids if ledger.has(cell_id)}, rows
+    return {cell_id: ledger.read(cell_id) for cell_id in ids if ledger.has(cell_id)}, rows
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pam import cli, ledger, manifest
@@ -13,6 +14,8 @@ from pam import cli, ledger, manifest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CC = shutil.which("cc")
+PART = ("--folds", "0")  # a cell of each variant
+CELLS = 4  # of the study
 
 
 def test_the_same_command_goes_on_after_ctrl_c_sigterm_and_sigkill(disturbed, same, running):
@@ -22,54 +25,50 @@ def test_the_same_command_goes_on_after_ctrl_c_sigterm_and_sigkill(disturbed, sa
         signal.SIGKILL: -signal.SIGKILL,
     }.items():
         disturbed.plan("pause", step=15)  # beyond an epoch's steps: each time there is something to go on from
-        process = disturbed.start()
+        process = disturbed.start(*PART)
         disturbed.until(disturbed.paused)
         assert disturbed.stop(process, number) == code, disturbed.output()
         if code == cli.INTERRUPTED:
             assert not running()
             assert "the same command goes on with them" in disturbed.output()
         disturbed.let_go()
-    code, output = disturbed.sweep()
+    code, output = disturbed.sweep(*PART)
     assert code == 0, output
-    same(intervals=3 * 2)  # two cells train at once
+    same(intervals=3)
 
 
-def test_two_drivers_share_the_cells_and_train_none_twice(disturbed, same):
-    first, second = disturbed.start(), disturbed.start()
-    assert [disturbed.ended(first), disturbed.ended(second)] == [0, 0], disturbed.output()
-    same()
-
-
-def test_a_driver_takes_up_what_another_left_when_it_was_killed(disturbed, same):
-    disturbed.plan("pause", "pause", step=15)
-    first = disturbed.start()
-    disturbed.until(disturbed.paused)
-    second = disturbed.start()
+def test_two_drivers_share_the_cells_train_none_twice_and_one_takes_up_what_the_other_left(disturbed, same):
+    disturbed.plan("pause", "pause", "pause", step=15)
+    drivers = [disturbed.start(), disturbed.start()]
+    disturbed.until((disturbed.folder / "strike-1").exists)  # each of them trains a cell
+    disturbed.let_go_once()
+    disturbed.until(disturbed.paused)  # the third cell
     disturbed.until(lambda: "waiting for" in disturbed.output())
-    disturbed.stop(first, signal.SIGKILL)
+    trains = {parent.pid for parent in psutil.Process(disturbed.struck(2)).parents()}
+    (doomed,) = [driver for driver in drivers if driver.pid in trains]
+    (other,) = [driver for driver in drivers if driver is not doomed]
+    disturbed.stop(doomed, signal.SIGKILL)
     disturbed.let_go()
-    assert disturbed.ended(second) == 0, disturbed.output()
-    same(intervals=2)
+    assert disturbed.ended(other) == 0, disturbed.output()
+    same(cells=CELLS, intervals=1)
 
 
 def test_a_checkpoint_cut_short_costs_one_interval_more(disturbed, same):
-    disturbed.plan("pause", "pause", step=24)  # in the third epoch: two states are kept
-    process = disturbed.start()
-    disturbed.until((disturbed.folder / "strike-1").exists)
+    disturbed.plan("pause", step=24)  # in the third epoch: two states are kept
+    process = disturbed.start(*PART)
+    disturbed.until(disturbed.paused)
     disturbed.stop(process, signal.SIGKILL)
     disturbed.until(disturbed.alone)  # a worker outlives its driver by some seconds
     disturbed.let_go()
-    states = [path for path in (disturbed.home / "checkpoints").glob("*.pt") if path.stem.isalnum()]
-    assert len(states) == 2
-    for path in states:
-        assert path.with_suffix(".previous.pt").exists()
-        path.write_bytes(path.read_bytes()[:1000])
-    code, output = disturbed.run("pam.train", "study.py", "--all")  # goes on with what a sweep began, without Ray
+    (path,) = [path for path in (disturbed.home / "checkpoints").glob("*.pt") if path.stem.isalnum()]
+    assert path.with_suffix(".previous.pt").exists()
+    path.write_bytes(path.read_bytes()[:1000])
+    code, output = disturbed.run("pam.train", "study.py", *PART)  # goes on with what a sweep began, without Ray
     assert code == 0, output
-    assert all(f"{path} is damaged" in output for path in states)
-    code, output = disturbed.sweep()  # nothing is left to train; MLflow is told
+    assert f"{path} is damaged" in output
+    code, output = disturbed.sync_here()
     assert code == 0, output
-    same(intervals=2 * 2)
+    same(intervals=2)
 
 
 CLOCK = r"""
@@ -111,11 +110,11 @@ def test_clocks_that_jump_back_and_forth_change_nothing(disturbed, same):
     subprocess.run([CC, "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=CLOCK, text=True, check=True)
     clock.write_bytes(bytes(8))
     disturbed.plan("pause", step=15)
-    process = disturbed.start(LD_PRELOAD=str(library), CLOCK=str(clock))
+    process = disturbed.start(*PART, LD_PRELOAD=str(library), CLOCK=str(clock))
     disturbed.until(disturbed.paused)
     jump(clock, -3)
     disturbed.let_go()
-    disturbed.until(lambda: "2/4" in disturbed.output())
+    disturbed.until(lambda: "1/2" in disturbed.output())
     jump(clock, 3)
     assert disturbed.ended(process) == 0, disturbed.output()
     same()

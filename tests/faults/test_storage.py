@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-EPOCHS = 4
+EPOCHS = 3
+PART = ("--folds", "0")  # a cell of each variant
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1200),
@@ -28,36 +29,39 @@ def mounted(folder: Path, *words: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # also where a process still has a file open
 
 
-def test_a_full_disk_stops_the_sweep_at_once_and_nothing_that_was_stored_is_trained_again(undisturbed, disturbed, same):
+def test_a_full_disk_stops_the_sweep_at_once_and_nothing_that_was_stored_is_trained_again(
+    undisturbed, disturbed, same, head
+):
     folders = [disturbed.home / "checkpoints", disturbed.home / "ledger"]
     small = ("-t", "tmpfs", "-o", "size=16k", "tmpfs")
     with mounted(folders[0], *small), mounted(folders[1], *small):
         trained = []  # each cell's steps when a disk was found full
         for folder in folders:
-            code, output = disturbed.sweep()
+            code, output = disturbed.sweep_here(*PART, "--address", head)
             assert code == 1, output
             assert "No space left on device" in output
-            assert "4 cells to go; the same command goes on with them" in output
+            assert "2 cells to go; the same command goes on with them" in output
             assert list((disturbed.home / "failures").iterdir()) == []
             assert not [path for path in folder.rglob("*") if path.is_file()]  # nothing half-written stays behind
             trained.append(disturbed.steps("train"))
             subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
-        code, output = disturbed.sweep()
+        code, output = disturbed.sweep_here(*PART, "--address", head)
         assert code == 0, output
-        same(intervals=6, scored_once=False)  # two cells at a time; those that the ledger lacked were scored again
-    for cell, whole in undisturbed.steps("train").items():
+        same(intervals=3, scored_once=False)  # a cell at a time; the one that the ledger lacked was scored again
+    for cell in disturbed.steps("train"):
+        whole = undisturbed.steps("train")[cell]
         interval = whole // EPOCHS
         vain = trained[0][cell]  # no checkpoint could be stored
         assert vain <= 2 * interval
         assert disturbed.steps("train")[cell] - vain <= whole + interval  # what could be stored was not trained again
 
 
-def test_a_ledger_that_turns_read_only_stops_the_sweep_and_costs_no_epoch_that_was_stored(disturbed, same):
+def test_a_ledger_that_turns_read_only_stops_the_sweep_and_costs_no_epoch_that_was_stored(disturbed, same, head):
     folder = disturbed.home / "ledger"
     folder.mkdir()
     with mounted(folder, "--bind", str(folder)):
         disturbed.plan("pause", step=15)
-        process = disturbed.start()
+        process = disturbed.start(*PART, "--address", head)
         disturbed.until(disturbed.paused)
         subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
         disturbed.let_go()
@@ -66,9 +70,9 @@ def test_a_ledger_that_turns_read_only_stops_the_sweep_and_costs_no_epoch_that_w
         assert "to go; the same command goes on with them" in disturbed.output()
         assert list((disturbed.home / "failures").iterdir()) == []
         subprocess.run(["mount", "-o", "remount,rw,bind", str(folder)], check=True)
-        code, output = disturbed.sweep()
+        code, output = disturbed.sweep_here(*PART, "--address", head)
         assert code == 0, output
-        same(intervals=2, scored_once=False)  # those that the ledger could not take were scored again
+        same(intervals=1, scored_once=False)  # the one that the ledger could not take was scored again
 
 
 def test_a_read_only_ledger_is_found_before_anything_is_trained_or_recorded(disturbed):
