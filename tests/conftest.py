@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,6 +61,38 @@ def pam_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     path = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("PAM_HOME", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder of all the processes that share a run of the tests."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a new MLflow store: making one takes seconds, for all of MLflow's migrations run."""
+    made = shared_folder / "empty_mlflow.db"
+    if not made.exists():
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        folder = tmp_path_factory.mktemp("mlflow")
+        SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", str(folder)).engine.dispose()
+        (folder / "mlflow.db").replace(made)  # another process may have been as quick, and done the same
+    return made
+
+
+@pytest.fixture(scope="session")
+def new_home(empty_mlflow: Path) -> Callable[[Path], Path]:
+    """Makes a PAM_HOME that has an MLflow store, as after a sweep of anything else, and returns it."""
+
+    def make(home: Path) -> Path:
+        (home / "mlflow").mkdir(parents=True)
+        shutil.copyfile(empty_mlflow, home / "mlflow" / "mlflow.db")
+        return home
+
+    return make
 
 
 @pytest.fixture(scope="session")

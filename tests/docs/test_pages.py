@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ PAGES = [page for page in sorted(DOCS.rglob("*.md")) if RUNS.search(page.read_te
 
 @pytest.mark.timeout(900)  # ten seconds of work each, on a machine that may be busy
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
-def test_a_page_does_what_it_shows(page: Path, tmp_path: Path, pam_home: Path) -> None:
+def test_a_page_does_what_it_shows(
+    page: Path, tmp_path: Path, pam_home: Path, new_home: Callable[[Path], Path]
+) -> None:
+    new_home(pam_home)
     runner = [sys.executable, str(Path(__file__).with_name("run_page.py")), str(page)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PAM_HOME": str(pam_home), "PYTHONHASHSEED": "0"}
     environment.pop("MLFLOW_TRACKING_URI", None)

@@ -1,4 +1,7 @@
-"""The sweep as its user meets it, with real Ray and MLflow; one small study, swept again and again."""
+"""The sweep as its user meets it, with real Ray and MLflow; one small study, swept again and again.
+
+The first sweep is a process that starts Ray; most later ones run in this process, on one cluster that they join.
+"""
 
 import json
 import os
@@ -6,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -32,38 +37,68 @@ STUDY = Study(
 SMALL = ["--set", "width=4"]
 
 
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Sweep = Callable[..., Ended]
+
+
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swept(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
     """A folder with a study in it that was swept once; PAM_HOME is its `home`."""
     folder = tmp_path_factory.mktemp("swept")
+    new_home(folder / "home")
     (folder / "small.py").write_text(STUDY)
-    run = command(folder, "small.py", *SMALL)
-    assert run.returncode == 0, run.stderr
-    (folder / "stdout").write_text(run.stdout)
-    (folder / "stderr").write_text(run.stderr)
+    with started(folder, *SMALL) as process:
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    (folder / "stdout").write_text(out)
+    (folder / "stderr").write_text(err)
     return folder
 
 
-def command(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pam.sweep", *words],
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "pam.sweep", "small.py", *words],
         cwd=folder,
-        env={**environment(folder), **variables},
-        capture_output=True,
+        env={**os.environ, "PAM_HOME": str(folder / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=240,
-        check=False,
     )
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PAM_HOME": str(folder / "home")}
 
 
 @pytest.fixture
 def home(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PAM_HOME", str(swept / "home"))
     return swept / "home"
+
+
+@pytest.fixture(scope="module")
+def address(swept: Path) -> Iterator[str]:
+    from ray.cluster_utils import Cluster
+
+    # One CPU, so one process that trains cells: each costs ten seconds before its first cell.
+    head = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def again(swept: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sweep:
+    """Sweeps the study, with these words."""
+    monkeypatch.chdir(swept)
+
+    def sweep_again(*words: str) -> Ended:
+        capsys.readouterr()
+        code = cli.guarded(sweep.main, ["small.py", *SMALL, *words])
+        return Ended(code, *capsys.readouterr())
+
+    return sweep_again
 
 
 def cell_ids() -> list[str]:
@@ -129,23 +164,22 @@ def test_a_childs_run_holds_learning_curve_parameters_provenance_and_the_parquet
     assert configuration["recipe"]["weight_decay"] == 0.01  # a default, written out
 
 
-def test_the_same_sweep_again_trains_nothing_and_says_so_in_a_line(swept, home, tmp_path, monkeypatch):
+def test_the_same_sweep_again_trains_nothing_and_says_so_in_a_line(again, tmp_path, monkeypatch):
     before = {cell: ledger.read(cell).provenance for cell in cell_ids()}
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    again = command(swept, "small.py", *SMALL)
-    assert again.returncode == 0
-    assert "all done already (4 cells), nothing to train" in again.stdout
+    ended = again()
+    assert ended.code == 0
+    assert "all done already (4 cells), nothing to train" in ended.out
     assert {cell: ledger.read(cell).provenance for cell in cell_ids()} == before
     assert list(tmp_path.iterdir()) == []  # no cluster was started for nothing
 
 
-def test_without_one_ledger_entry_only_that_cell_trains_and_its_scores_return_bit_for_bit(swept, home):
+def test_without_one_ledger_entry_only_that_cell_trains_and_its_scores_return_bit_for_bit(again, address):
     lost, *kept = cell_ids()
     before = ledger.read(lost)
     untouched = {cell: ledger.read(cell).provenance for cell in kept}
     ledger.remove(lost)
-    again = command(swept, "small.py", *SMALL)
-    assert "1 cell trained, 3 done already, of 4" in again.stdout
+    assert "1 cell trained, 3 done already, of 4" in again("--address", address).out
     assert {cell: ledger.read(cell).provenance for cell in kept} == untouched
     after = ledger.read(lost)
     assert after.slices.equals(before.slices)
@@ -155,21 +189,22 @@ def test_without_one_ledger_entry_only_that_cell_trains_and_its_scores_return_bi
     assert sorted(run.data.tags["pam.cell"] for run in children) == sorted(cell_ids())
 
 
-def test_an_empty_mlflow_is_filled_from_the_ledger(swept, home, tmp_path):
+def test_an_empty_mlflow_is_filled_from_the_ledger(again, tmp_path, monkeypatch):
     empty = f"sqlite:///{tmp_path}/empty.db"
-    assert command(swept, "small.py", *SMALL, MLFLOW_TRACKING_URI=empty).returncode == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty)
+    assert again().code == 0
     children = [run for run in runs(MlflowClient(empty)) if "pam.cell" in run.data.tags]
     assert sorted(run.data.tags["pam.cell"] for run in children) == sorted(cell_ids())
     assert all(run.data.metrics["patient_dice"] >= 0 for run in children)
 
 
-DIVERGING = ["small.py", *SMALL, "--set", "learning_rate=1e30", "--set", "precision=float32", "--folds", "0"]
+DIVERGING = ["--set", "learning_rate=1e30", "--set", "precision=float32", "--folds", "0"]
 
 
-def test_cells_that_diverge_are_recorded_reported_and_counted_and_train_again_only_when_asked(swept, home):
-    run = command(swept, *DIVERGING)
-    assert run.returncode == 1
-    lines = run.stdout.splitlines()
+def test_cells_that_diverge_are_recorded_reported_and_counted_and_train_again_only_when_asked(again, address):
+    first = again(*DIVERGING, "--address", address)
+    assert first.code == 1
+    lines = first.out.splitlines()
     assert (
         sum(": diverged: the loss became nan in epoch 1" in line for line in lines) == 4
     )  # as it happened, and at last
@@ -185,53 +220,48 @@ def test_cells_that_diverge_are_recorded_reported_and_counted_and_train_again_on
         assert "nan in epoch 1" in ended[cell].data.tags["pam.reason"]
     assert "RUNNING" not in {run.info.status for run in ended.values()}
 
-    again = command(swept, *DIVERGING)  # a sweep that trains nothing needs no cluster
-    assert again.returncode == 1
-    assert "0 cells trained" in again.stdout
+    second = again(*DIVERGING)  # a sweep that trains nothing needs no cluster
+    assert second.code == 1
+    assert "0 cells trained" in second.out
     assert {cell: failures.read(cell) for cell in records} == records
 
     one = next(iter(records))
-    rerun = command(swept, *DIVERGING, "--rerun", one, "--max-failures", "0")
-    assert rerun.returncode == 1
-    assert "1 cell failed or diverged, more than the 0 allowed" in rerun.stdout
+    rerun = again(*DIVERGING, "--rerun", one, "--max-failures", "0", "--address", address)
+    assert rerun.code == 1
+    assert "1 cell failed or diverged, more than the 0 allowed" in rerun.out
     assert [cell for cell in records if failures.read(cell) != records[cell]] == [one]
-    command(swept, "small.py", *SMALL)  # the study as it was is the newest again
+    again()  # the study as it was is the newest again
 
 
-def test_an_interrupted_sweep_goes_on_where_it_stopped(swept, home):
-    words = ["small.py", *SMALL, "--set", "epochs=6"]
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pam.sweep", *words],
-        cwd=swept,
-        env=environment(swept),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    assert re.match("1/4 ", first)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=120)
+def test_an_interrupted_sweep_goes_on_where_it_stopped(swept, again, address):
+    words = ["--set", "epochs=3", "--address", address]
+    with started(swept, *SMALL, *words) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert re.match("1/4 ", first)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=120)
     assert process.returncode == cli.INTERRUPTED, out
     assert "the same command goes on" in out
     done = sum(ledger.has(cell) for cell in cell_ids())
     assert 1 <= done < 4
-    again = command(swept, *words)
-    assert again.returncode == 0
-    assert f"{4 - done} cells trained, {done} done already" in again.stdout
+    ended = again(*words)
+    assert ended.code == 0
+    assert f"{4 - done} cells trained, {done} done already" in ended.out
 
 
-def test_nothing_is_kept_of_finished_cells_where_that_is_asked_and_a_budget_too_small_is_told(swept, home):
-    words = ["small.py", *SMALL, "--set", "epochs=1"]
-    small = command(swept, *words, "--disk-budget", "0.000001")
-    assert small.returncode == cli.BAD_INPUT
-    assert re.match(r"error: disk budget of 1e-06 GB: .*; raise --disk-budget\n", small.stderr)
+def test_nothing_is_kept_of_finished_cells_where_that_is_asked_and_a_budget_too_small_is_told(again, address, home):
+    words = ["--set", "epochs=1", "--folds", "0", "--address", address]
+    small = again(*words, "--disk-budget", "0.000001")
+    assert small.code == cli.BAD_INPUT
+    assert re.match(r"error: disk budget of 1e-06 GB: .*; raise --disk-budget\n", small.err)
     before = set((home / "checkpoints").iterdir())
     assert before  # of cells whose weights are kept
-    assert command(swept, *words, "--keep", "nothing").returncode == 0
-    assert all(ledger.has(cell) for cell in cell_ids())
+    assert again(*words, "--keep", "nothing").code == 0
+    ids = [cell["id"] for cell in manifest.read("small")["cells"]]
+    assert all(ledger.has(cell) for cell in ids)
     assert set((home / "checkpoints").iterdir()) == before
-    command(swept, "small.py", *SMALL)  # the study as it was is the newest again
+    again()  # the study as it was is the newest again
 
 
 def test_other_settings_are_other_cells(home):
