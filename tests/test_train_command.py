@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pam import cli, ledger, manifest, study
 from pam.data.store import find
+from pam.sweep.__main__ import main as sweep
 from pam.sweep.plan import apply_settings, plan
+from pam.track.__main__ import main as track
 from pam.train.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,10 +45,9 @@ cli.run(main)
 """
 
 
-def run(folder: Path, home: Path, *words: str, bare: bool = False) -> subprocess.CompletedProcess[str]:
-    start = ["-c", BARE] if bare else ["-m", words[0]]
+def bare(folder: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *start, *(words if bare else words[1:])],
+        [sys.executable, "-c", BARE, *words],
         cwd=folder,
         env={**os.environ, "PAM_HOME": str(home), "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -56,12 +58,14 @@ def run(folder: Path, home: Path, *words: str, bare: bool = False) -> subprocess
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
     """A folder with a study and two homes: `ray`, swept there with Ray, and `bare`, with the prepared data alone."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "small.py").write_text(STUDY)
-    swept = run(folder, folder / "ray", "pam.sweep", "small.py", *SMALL, "--folds", "0")
-    assert swept.returncode == 0, swept.stderr
+    new_home(folder / "ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAM_HOME", str(folder / "ray"))
+        assert cli.guarded(sweep, [str(folder / "small.py"), *SMALL, "--folds", "0"]) == 0
     shutil.copytree(folder / "ray" / "prepared", folder / "bare" / "prepared")
     return folder
 
@@ -77,20 +81,19 @@ def test_a_manifest_lists_a_studys_cells_in_the_order_of_its_rows(folder, monkey
     assert [cell["label"] for cell in manifest.read("small")["cells"]] == ["unet", "fpa dilation=2"]
 
 
-def test_without_ray_pandas_or_mlflow_cells_have_the_sweeps_result_bit_for_bit(folder, monkeypatch, pam_home):
+def test_without_ray_pandas_or_mlflow_cells_have_the_sweeps_result_bit_for_bit(folder, monkeypatch, pam_home, capsys):
     ids = cell_ids(folder, monkeypatch)
     expected = {cell: (ledger.read(cell), evidence(cell)) for cell in ids}
-    trained = run(folder, folder / "bare", "small.py", *SMALL, "--cells", *ids, bare=True)
+    trained = bare(folder, folder / "bare", "small.py", *SMALL, "--cells", *ids)
     assert trained.returncode == 0, trained.stderr
     assert "2 cells trained, 0 done already, of 2" in trained.stdout
     carried = folder / "bare" / "carried"
     assert f"into a ledger: python -m pam.track import {carried}" in trained.stdout
     assert not (folder / "bare" / "ledger").exists()
 
-    taken = run(folder, pam_home, "pam.track", "import", str(carried))
-    assert taken.returncode == 0, taken.stderr
-    assert "2 cells taken" in taken.stdout
     monkeypatch.setenv("PAM_HOME", str(pam_home))
+    assert cli.guarded(track, ["import", str(carried)]) == 0
+    assert "2 cells taken" in capsys.readouterr().out
     for cell in ids:
         entry, (swept, masks) = ledger.read(cell), expected[cell]
         assert entry.cell == swept.cell
@@ -100,7 +103,7 @@ def test_without_ray_pandas_or_mlflow_cells_have_the_sweeps_result_bit_for_bit(f
         assert list(entry.epochs.columns) == list(swept.epochs.columns)
         assert [a is b or a.equals(b) for a, b in zip(evidence(cell), masks, strict=True)] == [True, True]
 
-    again = run(folder, folder / "bare", "small.py", *SMALL, "--folds", "0", bare=True)
+    again = bare(folder, folder / "bare", "small.py", *SMALL, "--folds", "0")
     assert "0 cells trained, 2 done already, of 2" in again.stdout
 
 
@@ -152,7 +155,7 @@ def test_bad_input_is_one_line_and_exit_code_two(words, said, folder, capsys, mo
 
 
 def test_a_bare_machine_without_prepared_data_is_told_what_to_do(folder, tmp_path):
-    told = run(folder, tmp_path, "small.py", "--all", bare=True)
+    told = bare(folder, tmp_path, "small.py", "--all")
     assert told.returncode == cli.BAD_INPUT
     assert "'phantom' is not prepared" in told.stderr
     assert "copy its PAM_HOME/prepared here" in told.stderr

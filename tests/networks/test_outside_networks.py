@@ -23,6 +23,7 @@ from pam.networks.summary import summarise
 from pam.receptive_fields import main as receptive_fields
 from pam.source import source_hash
 from pam.study import Cell, Study, Variant
+from pam.sweep.__main__ import main as sweep
 from pam.sweep.plan import apply_settings, plan
 from pam.train import Epoch
 
@@ -201,9 +202,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def test_a_sweep_from_the_users_folder_finds_it_in_rays_workers_too(tmp_path):
-    (tmp_path / "my_blocks.py").write_text(BLOCKS)
-    (tmp_path / "my_networks.py").write_text(NETWORKS)
+def test_a_sweep_from_the_users_folder_finds_it_in_rays_workers_too(
+    mine, tmp_path, pam_home, new_home, monkeypatch, capsys
+):
+    new_home(pam_home)
     (tmp_path / "tune_spaces").mkdir()
     (tmp_path / "tune_spaces" / "mine.py").write_text(
         "from pam.study import Study, Variant\n\n"
@@ -211,7 +213,9 @@ def test_a_sweep_from_the_users_folder_finds_it_in_rays_workers_too(tmp_path):
         "    folds=2, seeds=1, recipe={'epochs': 1})\n"
     )
     assert "1 cell trained, 0 done already, of 1" in pam(tmp_path, "sweep", "mine", "--folds", "0")
-    assert "all done already (1 cell)" in pam(tmp_path, "sweep", "mine", "--folds", "0")
+    monkeypatch.chdir(tmp_path)
+    assert guarded(sweep, ["mine", "--folds", "0"]) == 0
+    assert "all done already (1 cell)" in capsys.readouterr().out
 
 
 def test_an_installed_package_adds_its_network_to_the_zoo(tmp_path):
@@ -223,3 +227,4 @@ def test_an_installed_package_adds_its_network_to_the_zoo(tmp_path):
     (tmp_path / "my_networks.py").write_text(NETWORKS)
     printed = pam(tmp_path, "networks", "--markdown")
     assert "| theirs | – | – | 94 |" in printed and "| me (2026) |" in printed
+    assert sum(line.startswith("|") for line in printed.splitlines()) == 2 + len(networks.names()) + 1
