@@ -13,18 +13,24 @@ import pytest
 from pam.data import scans
 from pam.data.prepare import prepare
 from pam.data.restore import restore
-from pam.data.store import find
+from pam.data.store import Store, find
 from pam.datasets import DATASETS
 
 CASE = "BraTS2021_00006"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def brats(shared_data: Path) -> Path:
     path = shared_data / "brats2021"
     if not (path / CASE).is_dir():
         pytest.skip(f"no {CASE} at {path}")
     return path
+
+
+@pytest.fixture(scope="module")
+def cropped(brats: Path, _shared_home: None) -> Store:
+    """The case, prepared as the paper does."""
+    return prepare(DATASETS.build("brats2021"), brats)
 
 
 @pytest.fixture
@@ -65,18 +71,16 @@ def test_the_stored_target_goes_back_voxel_for_voxel(brats: Path):
     assert np.array_equal(np.asarray(restored.dataobj), enhancing)
 
 
-def test_what_the_papers_crop_cuts_off_a_real_tumour_is_counted(brats: Path):
-    store = prepare(DATASETS.build("brats2021"), brats)
+def test_what_the_papers_crop_cuts_off_a_real_tumour_is_counted(brats: Path, cropped: Store):
     whole = int((np.asarray(nib.load(brats / CASE / f"{CASE}_seg.nii.gz").dataobj) == 4).sum())
-    assert store.target_cut == whole - store.index.target_pixels.sum() == 38
+    assert cropped.target_cut == whole - cropped.index.target_pixels.sum() == 38
 
 
-def test_float16_loses_less_than_a_thousandth_of_a_real_scan(brats: Path):
-    store = prepare(DATASETS.build("brats2021"), brats)
+def test_float16_loses_less_than_a_thousandth_of_a_real_scan(brats: Path, cropped: Store):
     voxels = nib.as_closest_canonical(nib.load(brats / CASE / f"{CASE}_t1ce.nii.gz")).get_fdata().T
     inside = voxels != 0
     exact = np.where(inside, (voxels - voxels[inside].mean()) / voxels[inside].std(), 0)[:, 40:200, 40:200]
-    assert np.allclose(store.images[:, 2], exact, rtol=1e-3, atol=1e-5)
+    assert np.allclose(cropped.images[:, 2], exact, rtol=1e-3, atol=1e-5)
 
 
 def test_lgg_is_prepared_whole_within_a_gigabyte(lgg: Path):
