@@ -111,8 +111,9 @@ def test_each_way_to_a_faster_step_is_held_against_ours(tmp_path):
 
 @pytest.mark.timeout(600)  # seconds of work, in processes that a busy machine starts slowly
 def test_the_gpu_benchmark_runs_from_end_to_end_where_there_is_no_gpu(tmp_path):
-    step = ["--networks", "fpa", "--batch", "2", "--size", "32", "--width", "4", "--probe", "64", "--backend", "eager"]
+    step = ["--networks", "unet", "--batch", "2", "--size", "32", "--width", "4", "--probe", "64", "--backend", "eager"]
     packed = ["--packed", "fpa", "--packed-batch", "2", "--packed-size", "32", "--packed-width", "4", "--cells", "2"]
+    packed += ["--steps", "2"]
     command = [sys.executable, str(FOLDER / "gpu.py"), "--cpu", *step, *packed, "--pairs", "1", "--threads", "1"]
     run = subprocess.run([*command, "--record", str(tmp_path)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr  # what it holds is that fused cells learn as lone ones do
