@@ -52,7 +52,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     (tree / "HGG" / BROKEN / f"{BROKEN}_t1.nii.gz").write_bytes(b"no scan")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAM_HOME", str(tmp_path_factory.mktemp("page_home")))
-        return prepare(DATASETS.build("brats2018"), tree, skip_bad=True)
+        return prepare(DATASETS.build("brats2018"), tree, skip_bad=True, workers=1)
 
 
 @pytest.fixture(scope="module")

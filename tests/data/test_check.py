@@ -19,10 +19,17 @@ from pam.prepare import main
 CASE = "Brats18_PHANTOM_002_1"
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    phantom.write_tree(folder, patients=3, seed=0, shape=(5, 24, 27))
+    return folder
+
+
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    phantom.write_tree(tmp_path / "source", patients=3, seed=0, shape=(5, 24, 27))
-    return tmp_path / "source"
+def source(sound: Path, tmp_path: Path) -> Path:
+    """A copy of the sound source to change."""
+    return shutil.copytree(sound, tmp_path / "source")
 
 
 def checked(source: Path) -> Checked:
@@ -178,7 +185,7 @@ def test_one_scan_under_two_patients_is_an_error_of_both(source: Path):
     assert "T1, T2, T1ce, FLAIR equal to case" in table.problem[0]
     with pytest.raises(DataError, match="training and test scans would be one"):
         prepare(DATASETS.build("brats2018"), source)
-    left = prepare(DATASETS.build("brats2018"), source, skip_bad=True)
+    left = prepare(DATASETS.build("brats2018"), source, skip_bad=True, workers=1)
     assert left.cases == ("Brats18_PHANTOM_001_1", "Brats18_PHANTOM_003_1")
 
 
@@ -189,10 +196,10 @@ def test_one_scan_twice_of_one_patient_is_a_warning(source: Path):
 
 
 def test_bad_cases_are_left_out_and_named_by_store_and_index(source: Path):
-    whole = prepare(DATASETS.build("brats2018"), source, skip_bad=True)
+    whole = prepare(DATASETS.build("brats2018"), source, skip_bad=True, workers=1)
     assert whole.left_out == []
     DAMAGES["NaN"][0](source)
-    store = prepare(DATASETS.build("brats2018"), source, skip_bad=True)
+    store = prepare(DATASETS.build("brats2018"), source, skip_bad=True, workers=1)
     assert store.cases == ("Brats18_PHANTOM_001_1", "Brats18_PHANTOM_003_1")
     (left,) = stores.open(store.path).left_out
     assert left["case"] == CASE and "NaN or infinite" in left["errors"][0]
@@ -206,11 +213,12 @@ def test_a_source_with_bad_cases_alone_is_an_error(source: Path):
     for path in source.rglob("*_seg.nii.gz"):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="each of its 3 cases has errors; see --check"):
-        prepare(DATASETS.build("brats2018"), source, skip_bad=True)
+        prepare(DATASETS.build("brats2018"), source, skip_bad=True, workers=1)
 
 
 def run(*arguments: str) -> int:
-    return cli.guarded(main, ("brats2018", *arguments))
+    """In this process: starting others, which the check of a source does by default, takes seconds."""
+    return cli.guarded(main, ("brats2018", *arguments, "--workers", "1"))
 
 
 def test_the_command_shows_the_table_writes_it_and_ends_with_2(

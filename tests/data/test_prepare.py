@@ -25,10 +25,17 @@ from pam.errors import DataError
 SHAPE = (5, 24, 27)  # d h w, odd so that a shifted crop would show
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    phantom.write_tree(folder, patients=3, seed=0, shape=SHAPE)
+    return folder
+
+
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    phantom.write_tree(tmp_path / "source", patients=3, seed=0, shape=SHAPE)
-    return tmp_path / "source"
+def source(sound: Path, tmp_path: Path) -> Path:
+    """A copy of the sound source to change."""
+    return shutil.copytree(sound, tmp_path / "source")
 
 
 @pytest.fixture
@@ -288,12 +295,12 @@ def test_a_killed_prepare_leaves_no_store_and_the_next_one_goes_on(tmp_path: Pat
         stores.find("brats2018")
     (first, *_) = folder.glob(".partial-*/done/*.json")
     about = json.loads(first.read_text())
-    store = prepare(DATASETS.build("brats2018"), tmp_path)
+    store = prepare(DATASETS.build("brats2018"), tmp_path, workers=1)
     assert not list(folder.glob(".partial-*")) and not (store.path / "done").exists()
     assert about in json.loads((store.path / "store.json").read_text())["cases"].values()
     assert len(store.patients) == 12
     shutil.rmtree(store.path)
-    assert prepare(DATASETS.build("brats2018"), tmp_path).hash == store.hash
+    assert prepare(DATASETS.build("brats2018"), tmp_path, workers=1).hash == store.hash
 
 
 def interrupt(dataset: Dataset, source: Path, after: int) -> None:
