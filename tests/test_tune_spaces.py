@@ -81,10 +81,19 @@ def test_a_studys_demo_has_a_phantom_in_the_layout_of_its_data(name: str) -> Non
     assert stand_in.reader == dataset.reader
 
 
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PAM_HOME of all demos: what two studies share is prepared and trained once."""
+    return tmp_path_factory.mktemp("demos")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OF_CELLS)
-def test_a_studys_demo_trains_and_is_reported(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_studys_demo_trains_and_is_reported(
+    name: str, demos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One fold, one seed and one pass through the slices, of the first row and the last: does it run to its page?"""
+    monkeypatch.setenv("PAM_HOME", str(demos))
     prepare(DATASETS.build(DATASETS.build(study.load(name).dataset).stand_in))
     small = [name, "--demo", "--folds", "0", "--seeds", "0", *SMALL]
     assert train.main([*small, "--list"]) == 0
@@ -112,6 +121,7 @@ def test_the_list_shows_question_size_claims_and_cost(capsys: pytest.CaptureFixt
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    command = f"{sys.executable} -m pam.sweep --list | head -1"
+    quickest = next(name for name in NAMES if name not in OF_CELLS)  # a search's cost is not counted in operations
+    command = f"{sys.executable} -m pam.sweep {quickest} --list | true"
     run = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
