@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +25,25 @@ from pam.study import Study
 
 PATIENTS, SLICES, SIDE = 4, 6, 24
 Sweep = Callable[..., dict[str, Any]]
+Masks = Callable[[str, int, int], dict[str, tuple[np.ndarray, np.ndarray]]]
 
 
-def scored(
-    cell_id: str, masks: dict[str, tuple[np.ndarray, np.ndarray]], spacing: float = 1.0, **provenance: Any
-) -> ledger.Entry:
-    """The entry of a cell whose test patients have these (predictions, targets), each n h w."""
+def scored(cell_id: str, who: tuple[str, int, int], masks: Masks, spacing: float, **provenance: Any) -> ledger.Entry:
+    """The entry of a cell, (label, fold, seed), whose test patients have these (predictions, targets), each n h w."""
+    told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
+    return ledger.Entry(
+        cell={"id": cell_id},
+        provenance={**told, "device": "cpu × 1", "started": "2026-11-01T08:00:00+00:00", **provenance},
+        epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]}),
+        **frames(masks, who, spacing),
+    )
+
+
+@lru_cache(maxsize=512)  # many tests sweep the same study
+def frames(masks: Masks, who: tuple[str, int, int], spacing: float) -> dict[str, pd.DataFrame]:
+    """The tables of an entry that follow from its masks; nobody changes them."""
     slices, cases, predictions, attention = [], [], [], []
-    for patient, (prediction, target) in masks.items():
+    for patient, (prediction, target) in masks(*who).items():
         names = {"patient": patient, "case": f"{patient} scan"}
         for number, scores in enumerate(score_slices(prediction, target)):
             slices.append({**names, "slice": number, **in_unit(scores, "px")})
@@ -40,16 +53,8 @@ def scored(
         values = np.random.default_rng(len(cases)).random((3, 3)).astype(np.float16).tobytes()
         place = {"slice": view_of(target), "module": "bridge.attention", "height": 3, "width": 3}
         attention.append({**names, **place, "values": values})
-    told = {"git_commit": "e15de6a", "parameters": 3_129_248, "train_seconds": 70.5, "peak_memory_mb": 812.0}
-    return ledger.Entry(
-        cell={"id": cell_id},
-        provenance={**told, "device": "cpu × 1", "started": "2026-11-01T08:00:00+00:00", **provenance},
-        slices=pd.DataFrame(slices),
-        cases=pd.DataFrame(cases),
-        epochs=pd.DataFrame({"epoch": [1], "loss": [0.5], "learning_rate": [1e-4], "seconds": [70.5]}),
-        predictions=pd.DataFrame(predictions),
-        attention=pd.DataFrame(attention),
-    )
+    tables = {"slices": slices, "cases": cases, "predictions": predictions, "attention": attention}
+    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
 
 
 def view_of(target: np.ndarray) -> int:
@@ -117,7 +122,16 @@ def manifest_of(study: Study, folds: Collection[int], seeds: Collection[int], **
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The PAM_HOME of what a file's tests share; each test still begins with its own."""
+    path = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAM_HOME", str(path))
+        yield path
+
+
+@pytest.fixture(scope="session")
 def swept() -> Sweep:
     """Writes manifest and entries of a study, as a sweep would, except those in `without`: (label, fold, seed)."""
 
@@ -126,7 +140,7 @@ def swept() -> Sweep:
         folds: Collection[int] | None = None,
         seeds: Collection[int] | None = None,
         without: Collection[tuple[str, int, int]] = (),
-        masks: Callable[[str, int, int], dict[str, tuple[np.ndarray, np.ndarray]]] = random_masks,
+        masks: Masks = random_masks,
         provenance: Callable[[str, int, int], dict[str, Any]] = lambda *_: {},
         spacing: float = 1.0,
         **changes: Any,
@@ -142,7 +156,7 @@ def swept() -> Sweep:
         for cell in manifest["cells"]:
             who = (cell["label"], cell["fold"], cell["seed"])
             if who not in without:
-                ledger.write(scored(cell["id"], masks(*who), spacing, **provenance(*who)))
+                ledger.write(scored(cell["id"], who, masks, spacing, **provenance(*who)))
         return manifest
 
     return sweep

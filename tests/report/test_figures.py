@@ -1,6 +1,7 @@
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,23 @@ from pam.report.figures import panels, style
 from pam.study import Panel
 
 STUDY = study.load("fpa_dilation")
+ONE = replace(STUDY, panels=STUDY.panels[:1])
 
 
 def table_of(manifest) -> tables.Table:
     return tables.build(manifest, STUDY, tables.collect(manifest))
+
+
+@pytest.fixture(scope="module")
+def table(swept, shared_home: Path) -> tables.Table:
+    """Of a fold without gaps."""
+    return table_of(swept(STUDY, folds=[0], seeds=[0]))
+
+
+@pytest.fixture(scope="module")
+def files(table) -> dict[str, bytes]:
+    """The figure of that table, by format."""
+    return panels.draw(STUDY, table)
 
 
 def said(svg: bytes) -> str:
@@ -25,18 +39,17 @@ def said(svg: bytes) -> str:
 
 
 def test_the_same_table_gives_the_same_bytes(swept) -> None:
-    table = table_of(swept(STUDY, folds=[0, 1], seeds=[0]))
+    table = table_of(swept(STUDY, folds=[0, 1], seeds=[0]))  # two cells: with error bars
     assert panels.draw(STUDY, table) == panels.draw(STUDY, table)
 
 
-def test_no_file_holds_a_date(swept) -> None:
-    files = panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
+def test_no_file_holds_a_date(files) -> None:
     assert b"<dc:date>" not in files["svg"]
     assert Image.open(io.BytesIO(files["png"])).info.keys() == {"dpi"}
 
 
-def test_the_figure_has_the_four_panels_of_figure_7_and_names_its_data(swept) -> None:
-    text = said(panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))["svg"])
+def test_the_figure_has_the_four_panels_of_figure_7_and_names_its_data(files) -> None:
+    text = said(files["svg"])
     for panel in ("a) fpa (depthwise=True)", "b) fpa", "c) fpa (depthwise=False)", "d) fpa"):
         assert panel in text
     assert "fpa_dilation on BRATS 2018" in text
@@ -44,20 +57,18 @@ def test_the_figure_has_the_four_panels_of_figure_7_and_names_its_data(swept) ->
 
 
 def test_a_phantom_is_named_in_the_figure(swept) -> None:
-    text = said(panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0], phantom=True)))["svg"])
+    text = said(panels.draw(ONE, table_of(swept(STUDY, folds=[0], seeds=[0], phantom=True)))["svg"])
     assert "(PHANTOM)" in text
 
 
-def test_a_missing_point_is_marked_and_changes_the_figure(swept) -> None:
+def test_a_missing_point_is_marked_and_changes_the_figure(swept, files) -> None:
     label = STUDY.variants[0].name
-    whole = panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
     gap = panels.draw(STUDY, table_of(swept(STUDY, folds=[1], seeds=[0], without=[(label, 1, 0)])))
     assert "no result" in said(gap["svg"])
-    assert "no result" not in said(whole["svg"])
+    assert "no result" not in said(files["svg"])
 
 
-def test_a_study_without_panels_has_no_figure(swept) -> None:
-    table = table_of(swept(STUDY, folds=[0], seeds=[0]))
+def test_a_study_without_panels_has_no_figure(table) -> None:
     assert panels.draw(replace(STUDY, panels=()), table) == {}
 
 
@@ -79,8 +90,7 @@ def test_a_panel_that_does_not_fit_its_study_is_refused(panel: Panel, message: s
         panels.rows_of(panel, STUDY)
 
 
-def test_the_figure_is_as_wide_as_a_page_of_text(swept) -> None:
-    files = panels.draw(STUDY, table_of(swept(STUDY, folds=[0], seeds=[0])))
+def test_the_figure_is_as_wide_as_a_page_of_text(files) -> None:
     pixels = np.asarray(Image.open(io.BytesIO(files["png"])))
     assert pixels.shape[1] == round(300 * style.WIDTH)
 
@@ -88,4 +98,4 @@ def test_the_figure_is_as_wide_as_a_page_of_text(swept) -> None:
 def test_rows_that_were_not_asked_for_leave_marked_gaps(swept) -> None:
     manifest = swept(STUDY, folds=[0], seeds=[0])
     chosen = manifest | {"cells": [cell for cell in manifest["cells"] if cell["label"] == "unet"]}
-    assert "no result" in said(panels.draw(STUDY, table_of(chosen))["svg"])
+    assert "no result" in said(panels.draw(ONE, table_of(chosen))["svg"])

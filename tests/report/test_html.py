@@ -55,8 +55,8 @@ told.id = "found"; told.textContent = JSON.stringify(found); document.body.appen
 </script>"""
 
 
-@pytest.fixture
-def page(swept, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page(swept, shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of an unfinished study, in which cells failed, and one rests on other data."""
     stale = {"data": {"hash": "fedcba9876543210"}}
     manifest = swept(STUDY, without=[MISSING, FAILED, DIVERGED], provenance=lambda *who: stale if who == STALE else {})
@@ -67,7 +67,7 @@ def page(swept, tmp_path: Path) -> Path:
         elif who == DIVERGED:
             failures.write(failures.Failure(cell=cell, kind=failures.DIVERGED, epoch=2, message="the loss is NaN"))
     report = publish.make(results.collect(manifest, STUDY))
-    path = tmp_path / "report.html"
+    path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_bytes(report.files["report.html"])
     return path
 
@@ -99,7 +99,7 @@ def test_the_page_asks_for_nothing_and_escapes_what_it_is_told(page: Path) -> No
     assert "Is &lt;fpa&gt; better than the Unet?" in text
 
 
-def test_the_page_tells_what_is_missing_and_where_each_number_comes_from(page: Path, swept) -> None:
+def test_the_page_tells_what_is_missing_and_where_each_number_comes_from(page: Path) -> None:
     text = page.read_text()
     assert "3 cells missing." in text
     assert "Stale: 1 cell<" in text

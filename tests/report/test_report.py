@@ -1,3 +1,5 @@
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -27,75 +29,66 @@ FIGURES = ("figure7", "differences", "ranks", "attention", "overlays", "mistakes
 FILES = {".gitignore", "README.md", "report.html", "cells.csv", "provenance.json"}
 FILES |= {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg", "pdf")}
 TABLES = ("claims", "paper", "patient", "brats", "ranking")
+NEWEST = "brats2018.target=wt"  # the folder of the newest sweep's report
 SCORES = ("iou", "dice", "hd95", "fn_rate")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder from which a study is found by the name `small`."""
+    path = tmp_path_factory.mktemp("folder")
+    (path / "tune_spaces").mkdir()
+    (path / "tune_spaces" / "small.py").write_text(FILE)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> study.Study:
-    """A study found by the name `small` from the folder `tmp_path`."""
-    (tmp_path / "tune_spaces").mkdir()
-    (tmp_path / "tune_spaces" / "small.py").write_text(FILE)
-    monkeypatch.chdir(tmp_path)
-    return study.load("small")
+def _in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+@pytest.fixture(scope="module")
+def reported(swept, shared_home: Path, folder: Path) -> tuple[Path, str]:
+    """The folder of a study's reports and what was printed: of the newest sweep, then of one on a phantom."""
+    out, printed = folder / "out", io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(folder)
+        small = study.load("small")
+        swept(small, dataset="brats2018:target=wt", written="2026-11-25")
+        swept(small, dataset="phantom", phantom=True, written="2026-11-24")
+        assert main(["--out", str(out)]) == 0  # of every study, as no name is given
+        assert [path.name for path in (out / "small").iterdir()] == [NEWEST]
+        assert main(["small", "--dataset", "phantom", "--out", str(out)]) == 0
+    return out / "small", printed.getvalue()
 
 
-def test_the_report_prints_the_table_and_says_where_the_files_are(swept, small, tmp_path: Path, capsys) -> None:
-    swept(small)
-    assert main(["small", "--out", str(tmp_path)]) == 0
-    folder = tmp_path / "small" / "brats2018"
+def test_the_report_prints_the_table_and_says_where_the_files_are(reported) -> None:
+    reports, printed = reported
     names = (*TABLES, *(f"statistics_{score}" for score in SCORES))
     tables = {f"tables/{name}.{kind}" for name in names for kind in ("md", "csv", "tex", "html")}
-    assert set(contents(folder)) == FILES | tables
-    printed = capsys.readouterr().out
+    found = reports / NEWEST
+    files = {path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()}
+    assert files == FILES | tables
     assert "fpa dilation=9 expansion=4" in printed
-    assert f"{folder}: README.md, figure7.png, figure7.svg, figure7.pdf, differences.png" in printed
+    assert f"{found}: README.md, figure7.png, figure7.svg, figure7.pdf, differences.png" in printed
 
 
-def test_a_second_report_gives_the_same_bytes(swept, small, tmp_path: Path) -> None:
-    swept(small)
-    for out in ("one", "two"):
-        main(["small", "--out", str(tmp_path / out)])
-    folders = [tmp_path / out / "small" / "brats2018" for out in ("one", "two")]
-    assert contents(folders[0]) == contents(folders[1])
-
-
-def test_patients_images_stay_out_of_version_control_and_phantoms_do_not(swept, small, tmp_path: Path) -> None:
-    swept(small)
-    main(["small", "--out", str(tmp_path)])
-    real = tmp_path / "small" / "brats2018"
+def test_patients_images_stay_out_of_version_control_and_phantoms_do_not(reported) -> None:
+    real, made = (reported[0] / name for name in (NEWEST, "phantom"))
     assert {"/overlays.*", "/attention.*", "/mistakes.*"} <= set((real / ".gitignore").read_text().splitlines())
     assert "(overlays.png)" not in (real / "README.md").read_text()
-    swept(small, dataset="phantom", phantom=True, written="2026-11-25")
-    main(["small", "--out", str(tmp_path)])
-    made = tmp_path / "small" / "phantom"
     assert not (made / ".gitignore").exists()
     assert "(overlays.png)" in (made / "README.md").read_text()
 
 
-def test_a_data_set_with_options_has_a_folder_that_every_file_system_takes(swept, small, tmp_path: Path) -> None:
-    swept(small, dataset="brats2018:target=wt")
-    assert main(["small", "--out", str(tmp_path)]) == 0
-    assert [path.name for path in (tmp_path / "small").iterdir()] == ["brats2018.target=wt"]
-    assert "brats2018:target=wt" in (tmp_path / "small" / "brats2018.target=wt" / "README.md").read_text()
+def test_a_data_set_with_options_has_a_folder_that_every_file_system_takes(reported) -> None:
+    assert "brats2018:target=wt" in (reported[0] / NEWEST / "README.md").read_text()
 
 
-def test_without_a_name_every_swept_study_is_reported(swept, small, tmp_path: Path) -> None:
-    swept(small)
-    assert main(["--out", str(tmp_path)]) == 0
-    assert (tmp_path / "small" / "brats2018" / "README.md").is_file()
-
-
-def test_the_newest_sweep_is_reported_unless_a_data_set_is_named(swept, small, tmp_path: Path) -> None:
-    swept(small, dataset="lgg", written="2026-11-25")
-    swept(small, written="2026-11-24")
-    main(["small", "--out", str(tmp_path)])
-    assert [path.name for path in (tmp_path / "small").iterdir()] == ["lgg"]
-    main(["small", "--dataset", "brats2018", "--out", str(tmp_path)])
-    assert (tmp_path / "small" / "brats2018").is_dir()
+def test_without_a_name_every_study_is_reported_on_its_newest_sweep_and_a_data_set_can_be_named(reported) -> None:
+    reports, printed = reported
+    assert sorted(path.name for path in reports.iterdir()) == [NEWEST, "phantom"]
+    assert printed.index(f"{reports / NEWEST}:") < printed.index(f"{reports / 'phantom'}:")
 
 
 @pytest.mark.parametrize("arguments", [[], ["small"], ["small", "--dataset", "lgg"], ["no_such_study"]])

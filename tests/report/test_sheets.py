@@ -5,7 +5,9 @@ import io
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +46,12 @@ def found(swept, study: Study = STUDY, **chosen) -> results.Results:
     return results.collect(swept(study, masks=masks, **chosen), study)
 
 
+@pytest.fixture(scope="module")
+def files(swept, shared_home: Path) -> Mapping[str, bytes]:
+    """The report of the study."""
+    return publish.make(found(swept)).files
+
+
 def cells(sheet, heading: str) -> dict[str, object]:
     """A column's values by row."""
     place = sheet.head.index(heading)
@@ -76,13 +84,15 @@ def test_where_no_row_can_be_told_from_the_best_none_is_bold_and_a_note_says_so(
 
 def test_without_spacing_no_distance_of_a_patient_is_in_mm(swept) -> None:
     all_results = found(swept, spacing=math.nan)
-    files = publish.make(all_results).files
-    patient, brats = (files[f"tables/{name}.md"].decode() for name in ("patient", "brats"))
+    beside = published.beside(all_results)
+    by_patient = {name: sheets.by_patient(all_results, name, beside) for name in ("patient", "brats")}
+    patient, brats = (render.FORMATS["md"](sheet, all_results.table) for sheet in by_patient.values())
     assert "HD95 (px)" in patient and "HD95 (mm)" not in patient
     assert "no distance goes from slice to slice" in patient
     assert "| HD95" not in brats and "HD95 is left out" in brats
-    assert "hd95_px_mean" in files["tables/patient.csv"].decode()
-    assert "Differences to unet, HD95 (px)" in files["tables/statistics_hd95.md"].decode()
+    assert "hd95_px_mean" in render.FORMATS["csv"](by_patient["patient"], all_results.table)
+    [distance] = (sheet for sheet in comparison.statistics(all_results) if sheet.name == "statistics_hd95")
+    assert "Differences to unet, HD95 (px)" in render.FORMATS["md"](distance, all_results.table)
     assert [name for name in comparison.ranking(all_results).head if "HD95" in name] == ["HD95, paper", "HD95, patient"]
 
 
@@ -93,20 +103,18 @@ def test_one_fold_tells_nothing_apart_and_nothing_is_bold(swept) -> None:
     assert "‡" not in render.plain(sheet, all_results.table, ("Variant", "Dice (%)"))
 
 
-def test_every_table_names_protocol_unit_n_and_what_is_undefined(swept) -> None:
-    files = publish.make(found(swept)).files
+def test_every_table_names_protocol_unit_n_and_what_is_undefined(swept, files) -> None:
     for name in ("paper", "patient", "brats"):
         text = files[f"tables/{name}.md"].decode()
         assert f"Protocol: {name}" in text
         assert re.search(r"Unit: the (slice|patient)", text)
         assert "Both / miss / alarm / empty" in text
         assert re.search(r"\| +n \|", text)
-    rfna = cells(sheets.by_patient(found(swept), "patient", published.Published(rows={}, notes=())), "n")["rfna"]
-    assert rfna.text == "30"
-    counts = cells(
-        sheets.by_patient(found(swept), "patient", published.Published(rows={}, notes=())), comparison_head()
-    )
-    assert counts["rfna"].text == "50 / 10 / 0 / 0"  # five patients missed by each of two seeds
+    sheet = sheets.by_patient(found(swept), "patient", published.Published(rows={}, notes=()))
+    assert cells(sheet, "n")["rfna"].text == "30"
+    assert (
+        cells(sheet, comparison_head())["rfna"].text == "50 / 10 / 0 / 0"
+    )  # five patients missed by each of two seeds
 
 
 def comparison_head() -> str:
@@ -189,9 +197,8 @@ def test_statistics_show_every_method_beside_the_others(swept) -> None:
         assert words in sheet.caption
 
 
-def test_each_number_leads_to_its_cells_and_they_to_commit_data_and_run(swept) -> None:
-    all_results = found(swept)
-    document = json.loads(publish.make(all_results).files["provenance.json"])
+def test_each_number_leads_to_its_cells_and_they_to_commit_data_and_run(files) -> None:
+    document = json.loads(files["provenance.json"])
     number = document["tables"]["patient"]["numbers"][1]
     assert number["values"]["variant"] == "fpa"
     ids = [cell for row in number["rests_on"] for cell in document["rows"][row]]
