@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,12 +35,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path, empty_mlflow: Path) -> Iterator[str]:
     """The address of a server with MLflow's basic authentication."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     folder = tmp_path / "server"
     folder.mkdir()
+    shutil.copy(empty_mlflow, folder / "mlflow.db")
     environment = {
         **os.environ,
         "MLFLOW_AUTH_ADMIN_PASSWORD": SECRET,
@@ -86,6 +88,7 @@ def test_a_sweep_and_a_report_use_the_password_and_leave_it_nowhere(server, tmp_
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 1}')  # a worker less to start
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
     assert "2 cells trained" in command("pam.sweep", "small.py")

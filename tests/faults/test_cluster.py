@@ -12,6 +12,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
+PART = ("--folds", "0")  # a cell of each variant
 HEAD: dict[str, Any] = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
 
 
@@ -34,33 +35,34 @@ def free_port() -> int:
 
 
 def test_cells_of_a_node_that_dies_go_on_on_another(disturbed, same, cluster):
-    doomed = cluster.add_node(num_cpus=2)
+    doomed = cluster.add_node(num_cpus=1)
     disturbed.plan("pause", step=15)
-    process = disturbed.start("--address", cluster.address)
+    process = disturbed.start(*PART, "--address", cluster.address)
     disturbed.until(disturbed.paused)
     cluster.remove_node(doomed, allow_graceful=False)
     disturbed.let_go()
-    cluster.add_node(num_cpus=2)
+    cluster.add_node(num_cpus=1)
     assert disturbed.ended(process) == 0, disturbed.output()
     assert "goes on from its checkpoint" in disturbed.output()
-    same(intervals=2)
+    same(intervals=1)
 
 
 def test_the_same_command_goes_on_after_the_head_was_restarted(disturbed, same, cluster):
     from ray.cluster_utils import Cluster
 
-    cluster.add_node(num_cpus=2)
+    cluster.add_node(num_cpus=1)
     disturbed.plan("pause", step=15)
-    process = disturbed.start("--address", cluster.address, RAY_gcs_rpc_server_reconnect_timeout_s="5")  # else 60
+    soon = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}  # else 60
+    process = disturbed.start(*PART, "--address", cluster.address, **soon)
     disturbed.until(disturbed.paused)
     cluster.shutdown()
     assert disturbed.ended(process) != 0  # it does not wait for ever for a head that is gone
     disturbed.let_go()
-    again = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 2})
+    again = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 1})
     try:
-        code, output = disturbed.sweep("--address", again.address)
+        code, output = disturbed.sweep_here(*PART, "--address", again.address)
         assert code == 0, output
-        same(intervals=2)
+        same(intervals=1)
     finally:
         again.shutdown()
 
@@ -72,10 +74,11 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(disturbed, same, monke
     for name, value in disturbed.environment().items():
         monkeypatch.setenv(name, value)
     ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}  # other clusters run, too
-    cluster = Cluster(initialize_head=True, head_node_args={**HEAD, **ports, "num_cpus": 2, "include_dashboard": True})
+    cluster = Cluster(initialize_head=True, head_node_args={**HEAD, **ports, "num_cpus": 1, "include_dashboard": True})
     try:
         jobs = JobSubmissionClient(f"http://{cluster.head_node.address_info['webui_url']}")
-        words = [sys.executable, "-m", "pam.sweep", str(disturbed.folder / "study.py"), "--checkpoint-seconds", "0"]
+        words = [sys.executable, "-m", "pam.sweep", str(disturbed.folder / "study.py"), *PART]
+        words += ["--checkpoint-seconds", "0"]
         variables = {name: os.environ[name] for name in ("PAM_HOME", "PYTHONPATH")}
 
         def submit() -> str:
@@ -86,18 +89,18 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(disturbed, same, monke
                 except RuntimeError as error:
                     if "No available agent" not in str(error) or time.monotonic() - begun > 120:
                         raise
-                time.sleep(0.5)  # right after a head's start it has no agent yet
+                time.sleep(1.0)  # right after a head's start it has no agent yet
 
         disturbed.plan("pause", step=15)
         first = submit()
         disturbed.until(disturbed.paused)
         jobs.stop_job(first)
-        disturbed.until(lambda: jobs.get_job_status(first).is_terminal())
+        disturbed.until(lambda: jobs.get_job_status(first).is_terminal(), every=1.0)
         assert jobs.get_job_status(first) == JobStatus.STOPPED
         disturbed.let_go()
         second = submit()
-        disturbed.until(lambda: jobs.get_job_status(second).is_terminal())
+        disturbed.until(lambda: jobs.get_job_status(second).is_terminal(), every=1.0)
         assert jobs.get_job_status(second) == JobStatus.SUCCEEDED, jobs.get_job_logs(second)
-        same(intervals=2)
+        same(intervals=1)
     finally:
         cluster.shutdown()

@@ -73,6 +73,7 @@ def sqlite(home: Path) -> str:
 
 # Above the tests that stay joined to a cluster: a process joins one at a time.
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.geteuid() != 0, reason="a node with storage of its own takes a mount, and root")
 def test_a_node_with_storage_of_its_own_and_one_that_does_not_answer_are_named(store, pam_home, tmp_path):
     from ray.cluster_utils import Cluster
@@ -111,6 +112,7 @@ def test_a_node_with_storage_of_its_own_and_one_that_does_not_answer_are_named(s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_cluster_that_does_not_come_up_in_time_is_started_anew():
     script = """
 import threading, time
