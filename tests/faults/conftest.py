@@ -49,6 +49,11 @@ HEAD = {"include_dashboard": False, "node_ip_address": "127.0.0.1"}
 PATIENCE = 400.0  # a hang is told from a machine that is busy
 
 
+def authentication() -> dict[str, str]:
+    """One way for all processes: a Ray that another test started in this one may have turned tokens on, for good."""
+    return {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
+
+
 @dataclass(frozen=True)
 class Disturbed:
     """A folder with the study and its network; PAM_HOME is its `home`."""
@@ -61,7 +66,7 @@ class Disturbed:
 
     def environment(self) -> dict[str, str]:
         paths = os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {**os.environ, "PAM_HOME": str(self.home), "PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled", **QUICK}
+        return {**os.environ, "PAM_HOME": str(self.home), "PYTHONPATH": paths, **authentication(), **QUICK}
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         return self._start("pam.sweep", "study.py", *EVERY_EPOCH, *words, **environment)
@@ -211,7 +216,7 @@ def head() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "disabled", **QUICK}.items():  # what nodes start with, their workers have
+        for name, value in {**authentication(), **QUICK}.items():  # what nodes start with, their workers have
             patch.setenv(name, value)
         cluster = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 1})
         yield cluster.address

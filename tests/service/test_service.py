@@ -55,6 +55,7 @@ def service(pam_home, tmp_path, monkeypatch):
     """A service on free ports, with a Ray folder of its own; yields the words that start it."""
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)  # set by Ray itself, where a test started one in this process
     ray_folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray puts sockets there, whose paths have 107 letters
     monkeypatch.setenv("RAY_TMPDIR", ray_folder)
     (tmp_path / "small.py").write_text(STUDY)
