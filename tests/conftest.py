@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -93,6 +94,20 @@ def new_home(empty_mlflow: Path) -> Callable[[Path], Path]:
         return home
 
     return make
+
+
+@pytest.fixture(scope="session")
+def start_cluster() -> Callable[..., Any]:
+    """Starts a Ray cluster of one node on the loopback address, with these arguments of its head."""
+    from ray.cluster_utils import Cluster
+
+    from pam.sweep.schedule import patiently
+
+    def start(**words: Any) -> Any:
+        head = {"include_dashboard": False, "node_ip_address": "127.0.0.1", **words}
+        return patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,11 @@ import time
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 # Read by Ray at import. The old output path is the one that verbose=0 silences.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -46,6 +46,7 @@ from pam.study import Cell
 from pam.sweep import nodes
 from pam.train import Diverged
 
+T = TypeVar("T")
 GPU_STEPS = 10_000  # Ray counts parts of a GPU in this many steps
 RETRIES = 2  # beyond the first try; each goes on from the cell's newest checkpoint
 STARTS = 3  # tries: Ray gives a node half a minute, whatever the machine does
@@ -141,14 +142,7 @@ def _init(address: str | None) -> None:
     if address is not None:
         _check_listens(address)
     try:
-        for left in reversed(range(STARTS)):
-            try:
-                _join(None if local else address)
-                return
-            except Exception as error:
-                if not left or parts.TOO_SLOW not in str(error):
-                    raise
-                _end_node(error)
+        patiently(lambda: _join(None if local else address))
     except ConnectionError as error:
         raise PamError(f"{where}: {error}; start one or leave --address out") from error
     except Exception as error:
@@ -185,6 +179,18 @@ def _join(address: str | None) -> None:
             include_dashboard=False if local else None,
             _node_ip_address="127.0.0.1" if local else None,
         )
+
+
+def patiently(start: Callable[[], T]) -> T:
+    """What starts a node of Ray's gives; it is started anew where it did not come up in time, `STARTS` times in all."""
+    for _ in range(STARTS - 1):
+        try:
+            return start()
+        except Exception as error:
+            if parts.TOO_SLOW not in str(error):
+                raise
+            _end_node(error)
+    return start()
 
 
 def _end_node(error: Exception) -> None:

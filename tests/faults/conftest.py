@@ -45,7 +45,6 @@ PART = ("--folds", "0")  # a cell of each variant
 EVERY_EPOCH = ("--checkpoint-seconds", "0")
 QUICK = {"RAY_worker_niceness": "0"}  # Ray's workers are polite by default, and wait on a machine that is busy
 ONE_CPU = {"RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'}  # for a sweep's own Ray: a cell at a time
-HEAD = {"include_dashboard": False, "node_ip_address": "127.0.0.1"}
 PATIENCE = 400.0  # a hang is told from a machine that is busy
 
 
@@ -211,14 +210,12 @@ def disturbed(
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[str]:
+def head(start_cluster: Callable[..., Any]) -> Iterator[str]:
     """The address of a Ray cluster that trains a cell at a time: to join one takes less than to start one."""
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**authentication(), **QUICK}.items():  # what nodes start with, their workers have
             patch.setenv(name, value)
-        cluster = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 1})
+        cluster = start_cluster(num_cpus=1)
         yield cluster.address
         cluster.shutdown()
 

@@ -5,25 +5,24 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from pam.sweep.schedule import patiently
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PART = ("--folds", "0")  # a cell of each variant
-HEAD: dict[str, Any] = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
 
 
 @pytest.fixture
-def cluster(disturbed: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cluster(disturbed: Any, start_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Ray cluster on this machine's loopback address, whose head runs no cells."""
-    from ray.cluster_utils import Cluster
-
     for name, value in disturbed.environment().items():  # what nodes start with, their workers have
         monkeypatch.setenv(name, value)
-    made = Cluster(initialize_head=True, head_node_args=HEAD)
+    made = start_cluster(num_cpus=0)
     yield made
     made.shutdown()
 
@@ -35,22 +34,20 @@ def free_port() -> int:
 
 
 def test_cells_of_a_node_that_dies_go_on_on_another(disturbed, same, cluster):
-    doomed = cluster.add_node(num_cpus=1)
+    doomed = patiently(lambda: cluster.add_node(num_cpus=1))
     disturbed.plan("pause", step=15)
     process = disturbed.start(*PART, "--address", cluster.address)
     disturbed.until(disturbed.paused)
     cluster.remove_node(doomed, allow_graceful=False)
     disturbed.let_go()
-    cluster.add_node(num_cpus=1)
+    patiently(lambda: cluster.add_node(num_cpus=1))
     assert disturbed.ended(process) == 0, disturbed.output()
     assert "goes on from its checkpoint" in disturbed.output()
     same(intervals=1)
 
 
-def test_the_same_command_goes_on_after_the_head_was_restarted(disturbed, same, cluster):
-    from ray.cluster_utils import Cluster
-
-    cluster.add_node(num_cpus=1)
+def test_the_same_command_goes_on_after_the_head_was_restarted(disturbed, same, cluster, start_cluster):
+    patiently(lambda: cluster.add_node(num_cpus=1))
     disturbed.plan("pause", step=15)
     soon = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}  # else 60
     process = disturbed.start(*PART, "--address", cluster.address, **soon)
@@ -58,7 +55,7 @@ def test_the_same_command_goes_on_after_the_head_was_restarted(disturbed, same, 
     cluster.shutdown()
     assert disturbed.ended(process) != 0  # it does not wait for ever for a head that is gone
     disturbed.let_go()
-    again = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 1})
+    again = start_cluster(num_cpus=1)
     try:
         code, output = disturbed.sweep_here(*PART, "--address", again.address)
         assert code == 0, output
@@ -67,14 +64,13 @@ def test_the_same_command_goes_on_after_the_head_was_restarted(disturbed, same, 
         again.shutdown()
 
 
-def test_a_stopped_job_goes_on_when_it_is_submitted_again(disturbed, same, monkeypatch):
-    from ray.cluster_utils import Cluster
+def test_a_stopped_job_goes_on_when_it_is_submitted_again(disturbed, same, start_cluster, monkeypatch):
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     for name, value in disturbed.environment().items():
         monkeypatch.setenv(name, value)
     ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}  # other clusters run, too
-    cluster = Cluster(initialize_head=True, head_node_args={**HEAD, **ports, "num_cpus": 1, "include_dashboard": True})
+    cluster = start_cluster(num_cpus=1, include_dashboard=True, **ports)
     try:
         jobs = JobSubmissionClient(f"http://{cluster.head_node.address_info['webui_url']}")
         words = [sys.executable, "-m", "pam.sweep", str(disturbed.folder / "study.py"), *PART]

@@ -92,24 +92,18 @@ def _mlflow(new_home: Callable[[Path], Path], pam_home: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def logical(spy: Path) -> Iterator[tuple[str, str, Path]]:
+def logical(spy: Path, start_cluster: Callable[..., Any]) -> Iterator[tuple[str, str, Path]]:
     """A cluster with two logical GPUs and eight CPUs: addresses of head and dashboard, and the network's folder."""
-    from ray.cluster_utils import Cluster
-
     ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}  # other clusters run, too
-    head = {"num_cpus": 8, "num_gpus": 2, "include_dashboard": True, "node_ip_address": "127.0.0.1", **ports}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = start_cluster(num_cpus=8, num_gpus=2, include_dashboard=True, **ports)
     yield cluster.address, str(cluster.head_node.address_info["webui_url"]), spy
     cluster.shutdown()
 
 
 @pytest.fixture
-def single(spy: Path) -> Iterator[str]:
+def single(spy: Path, start_cluster: Callable[..., Any]) -> Iterator[str]:
     """The address of a cluster with one logical GPU: half the workers that two would take to fill."""
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 4, "num_gpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = start_cluster(num_cpus=4, num_gpus=1)
     yield cluster.address
     cluster.shutdown()
 

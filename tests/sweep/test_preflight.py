@@ -75,13 +75,10 @@ def sqlite(home: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.geteuid() != 0, reason="a node with storage of its own takes a mount, and root")
-def test_a_node_with_storage_of_its_own_and_one_that_does_not_answer_are_named(store, pam_home, tmp_path):
-    from ray.cluster_utils import Cluster
-
-    head = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1"},
-    )
+def test_a_node_with_storage_of_its_own_and_one_that_does_not_answer_are_named(
+    store, pam_home, tmp_path, start_cluster
+):
+    head = start_cluster(num_cpus=1)
     start = f'mount -t tmpfs tmpfs {pam_home} && exec {sys.executable} -c "$0" {head.address}'
     with (tmp_path / "log").open("w") as log:
         node = subprocess.Popen(["unshare", "--mount", "sh", "-c", start, NODE], stdout=log, stderr=log)

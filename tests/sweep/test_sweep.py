@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -78,12 +78,9 @@ def home(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(swept: Path) -> Iterator[str]:
-    from ray.cluster_utils import Cluster
-
+def address(swept: Path, start_cluster: Callable[..., Any]) -> Iterator[str]:
     # One CPU, so one process that trains cells: each costs ten seconds before its first cell.
-    head = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = start_cluster(num_cpus=1)
     yield cluster.address
     cluster.shutdown()
 
