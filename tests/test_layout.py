@@ -187,3 +187,10 @@ def test_a_command_imports_mlflow_when_it_needs_it(command: str) -> None:
     code = f"import sys; sys.modules['mlflow'] = None; import {command}"  # it takes seconds
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_network_is_tried_on_a_small_image_without_torchs_compiler() -> None:
+    code = "import sys; sys.modules['torch._dynamo'] = None; "  # it takes seconds
+    code += "from pam import networks; networks.check('unet', (4, 128, 128), width=2)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,7 @@ from pam.networks.weights import initialise
 from pam.registry import Registry
 
 NETWORKS: Registry[nn.Module] = Registry("network", group="pam.networks")
+SMALL = 4 * 128 * 128  # numbers in an image that a CPU is done with before PyTorch has imported what "meta" takes
 
 
 def build(name: str, in_channels: int, *, generator: torch.Generator | None = None, **options: Any) -> nn.Module:
@@ -40,16 +42,12 @@ def sketch(name: str, in_channels: int, **options: Any) -> nn.Module:
 
     One from outside is built on the CPU: its code may need real numbers. Raises as `build`, and for no module.
     """
-    with torch.device("cpu" if NETWORKS.code(name) else "meta"), _drawing_from(torch.Generator("cpu")):
-        network = NETWORKS.build(name, in_channels, **options)
-    if not isinstance(network, nn.Module):
-        raise StudyError(f"network {name!r} returned {type(network).__name__}; expected a torch.nn.Module")
-    return network.eval()
+    return _untrained(name, in_channels, "meta", options)
 
 
 def check(name: str, image: tuple[int, int, int], **options: Any) -> None:
     """Raise `StudyError` unless the network can be built and gives one logit per pixel of an image (c h w)."""
-    network = sketch(name, image[0], **options)
+    network = _untrained(name, image[0], "cpu" if math.prod(image) <= SMALL else "meta", options)
     with torch.no_grad():
         logits = network(torch.zeros(1, *image, device=device_of(network)))
     expected = (1, 1, *image[1:])
@@ -59,6 +57,14 @@ def check(name: str, image: tuple[int, int, int], **options: Any) -> None:
             f"network {name!r} with options {options} returned {found} for one image of shape {image}; "
             f"expected foreground logits of shape {expected}"
         )
+
+
+def _untrained(name: str, in_channels: int, device: str, options: Mapping[str, Any]) -> nn.Module:
+    with torch.device("cpu" if NETWORKS.code(name) else device), _drawing_from(torch.Generator("cpu")):
+        network = NETWORKS.build(name, in_channels, **options)
+    if not isinstance(network, nn.Module):
+        raise StudyError(f"network {name!r} returned {type(network).__name__}; expected a torch.nn.Module")
+    return network.eval()
 
 
 def names() -> tuple[str, ...]:

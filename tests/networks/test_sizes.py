@@ -138,3 +138,10 @@ def test_an_impossible_option_is_an_error_that_says_what_is_possible(name, optio
 def test_no_channels_is_an_error():
     with pytest.raises(StudyError, match="'in_channels' is 0; expected a whole number ≥ 1"):
         on_meta("unet", in_channels=0)
+
+
+@pytest.mark.parametrize("side", [48, 256], ids=["on the CPU", "without memory"])
+def test_a_network_that_gives_more_than_a_logit_per_pixel_is_an_error(side):
+    networks.check("unet", (4, side, side), width=2)
+    with pytest.raises(StudyError, match=rf"returned \(1, 2, {side}, {side}\) for one image of shape"):
+        networks.check("unet", (4, side, side), width=2, out_channels=2)
