@@ -18,7 +18,8 @@ DEMO_HOME ?= $(CURDIR)/.pam
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+# Python compiles a module when it is first imported; to compile all of them takes minutes, and most are never used.
+PIP_INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 # Files that say what is installed; older than these two, they are out of date.
 RUN := $(VENV)/installed-run
 TEST := $(VENV)/installed-test
