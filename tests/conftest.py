@@ -110,6 +110,12 @@ def start_cluster() -> Callable[..., Any]:
     return start
 
 
+@pytest.fixture
+def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray that a test starts takes its node for one of a single CPU: a cell at a time, and a process less to start."""
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 1}')
+
+
 @pytest.fixture(scope="session")
 def _s3() -> Iterator[str]:
     """An S3-compatible server on the loopback address, with a bucket; its URL."""

@@ -71,7 +71,7 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_a_sweep_and_a_report_use_the_password_and_leave_it_nowhere(server, tmp_path, pam_home, monkeypatch):
+def test_a_sweep_and_a_report_use_the_password_and_leave_it_nowhere(server, tmp_path, pam_home, monkeypatch, one_cpu):
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "small.py").write_text(STUDY)
@@ -88,7 +88,6 @@ def test_a_sweep_and_a_report_use_the_password_and_leave_it_nowhere(server, tmp_
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 1}')  # a worker less to start
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
     assert "2 cells trained" in command("pam.sweep", "small.py")

@@ -224,9 +224,8 @@ def test_an_address_that_is_none_is_told_in_one_line(object_store, monkeypatch, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_sweep_on_ray_gives_the_numbers_that_a_home_in_a_folder_gives(machine, tmp_path, monkeypatch):
+def test_a_sweep_on_ray_gives_the_numbers_that_a_home_in_a_folder_gives(machine, one_cpu, tmp_path, monkeypatch):
     (tmp_path / "small.py").write_text(SWEPT)
-    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 1}')  # a worker less to start
 
     def entries_of(module: str, *words: str) -> dict[str, ledger.Entry]:
         command = [sys.executable, "-m", module, "small.py", *words]

@@ -26,7 +26,6 @@ from pam.sweep import arm
 from pam.sweep.plan import bind, plan
 
 ROOT = Path(__file__).resolve().parent.parent
-ONE_CPU = {"RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'}  # for a search's own Ray: a trial at a time
 HUNT = """
 from pam.study import Range, Search, Study, Variant
 
@@ -195,7 +194,7 @@ def moody(in_channels, *, width=2, mood="good"):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_trial_that_raises_fails_with_its_reason_and_the_search_goes_on(pam_home, monkeypatch, tmp_path):
+def test_a_trial_that_raises_fails_with_its_reason_and_the_search_goes_on(pam_home, one_cpu, tmp_path):
     (tmp_path / "moody.py").write_text(MOODY)
     (tmp_path / "moods.py").write_text(
         "from pam.study import Range, Search, Study, Variant\n"
@@ -207,7 +206,7 @@ def test_a_trial_that_raises_fails_with_its_reason_and_the_search_goes_on(pam_ho
     run = subprocess.run(
         [sys.executable, "-m", "pam.search", "moods.py"],
         cwd=tmp_path,
-        env={**os.environ, **ONE_CPU, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -41,7 +41,6 @@ STUDY = Study(
 )
 """
 CELLS, EPOCHS = 4, 3
-PART = ("--folds", "0")  # a cell of each variant
 EVERY_EPOCH = ("--checkpoint-seconds", "0")
 QUICK = {"RAY_worker_niceness": "0"}  # Ray's workers are polite by default, and wait on a machine that is busy
 ONE_CPU = {"RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'}  # for a sweep's own Ray: a cell at a time
@@ -58,6 +57,7 @@ class Disturbed:
     """A folder with the study and its network; PAM_HOME is its `home`."""
 
     folder: Path
+    part: ClassVar = ("--folds", "0")  # the words that ask for a cell of each variant
 
     @property
     def home(self) -> Path:

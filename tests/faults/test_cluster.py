@@ -14,8 +14,6 @@ from pam.sweep.schedule import patiently
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-PART = ("--folds", "0")  # a cell of each variant
-
 
 @pytest.fixture
 def cluster(disturbed: Any, start_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -36,7 +34,7 @@ def free_port() -> int:
 def test_cells_of_a_node_that_dies_go_on_on_another(disturbed, same, cluster):
     doomed = patiently(lambda: cluster.add_node(num_cpus=1))
     disturbed.plan("pause", step=15)
-    process = disturbed.start(*PART, "--address", cluster.address)
+    process = disturbed.start(*disturbed.part, "--address", cluster.address)
     disturbed.until(disturbed.paused)
     cluster.remove_node(doomed, allow_graceful=False)
     disturbed.let_go()
@@ -50,14 +48,14 @@ def test_the_same_command_goes_on_after_the_head_was_restarted(disturbed, same, 
     patiently(lambda: cluster.add_node(num_cpus=1))
     disturbed.plan("pause", step=15)
     soon = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}  # else 60
-    process = disturbed.start(*PART, "--address", cluster.address, **soon)
+    process = disturbed.start(*disturbed.part, "--address", cluster.address, **soon)
     disturbed.until(disturbed.paused)
     cluster.shutdown()
     assert disturbed.ended(process) != 0  # it does not wait for ever for a head that is gone
     disturbed.let_go()
     again = start_cluster(num_cpus=1)
     try:
-        code, output = disturbed.sweep_here(*PART, "--address", again.address)
+        code, output = disturbed.sweep_here(*disturbed.part, "--address", again.address)
         assert code == 0, output
         same(intervals=1)
     finally:
@@ -73,7 +71,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(disturbed, same, start
     cluster = start_cluster(num_cpus=1, include_dashboard=True, **ports)
     try:
         jobs = JobSubmissionClient(f"http://{cluster.head_node.address_info['webui_url']}")
-        words = [sys.executable, "-m", "pam.sweep", str(disturbed.folder / "study.py"), *PART]
+        words = [sys.executable, "-m", "pam.sweep", str(disturbed.folder / "study.py"), *disturbed.part]
         words += ["--checkpoint-seconds", "0"]
         variables = {name: os.environ[name] for name in ("PAM_HOME", "PYTHONPATH")}
 

@@ -14,7 +14,6 @@ from pam import cli, ledger, manifest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CC = shutil.which("cc")
-PART = ("--folds", "0")  # a cell of each variant
 CELLS = 4  # of the study
 
 
@@ -25,14 +24,14 @@ def test_the_same_command_goes_on_after_ctrl_c_sigterm_and_sigkill(disturbed, sa
         signal.SIGKILL: -signal.SIGKILL,
     }.items():
         disturbed.plan("pause", step=15)  # beyond an epoch's steps: each time there is something to go on from
-        process = disturbed.start(*PART)
+        process = disturbed.start(*disturbed.part)
         disturbed.until(disturbed.paused)
         assert disturbed.stop(process, number) == code, disturbed.output()
         if code == cli.INTERRUPTED:
             assert not running()
             assert "the same command goes on with them" in disturbed.output()
         disturbed.let_go()
-    code, output = disturbed.sweep(*PART)
+    code, output = disturbed.sweep(*disturbed.part)
     assert code == 0, output
     same(intervals=3)
 
@@ -55,7 +54,7 @@ def test_two_drivers_share_the_cells_train_none_twice_and_one_takes_up_what_the_
 
 def test_a_checkpoint_cut_short_costs_one_interval_more(disturbed, same):
     disturbed.plan("pause", step=24)  # in the third epoch: two states are kept
-    process = disturbed.start(*PART)
+    process = disturbed.start(*disturbed.part)
     disturbed.until(disturbed.paused)
     disturbed.stop(process, signal.SIGKILL)
     disturbed.until(disturbed.alone)  # a worker outlives its driver by some seconds
@@ -63,7 +62,8 @@ def test_a_checkpoint_cut_short_costs_one_interval_more(disturbed, same):
     (path,) = [path for path in (disturbed.home / "checkpoints").glob("*.pt") if path.stem.isalnum()]
     assert path.with_suffix(".previous.pt").exists()
     path.write_bytes(path.read_bytes()[:1000])
-    code, output = disturbed.run("pam.train", "study.py", *PART)  # goes on with what a sweep began, without Ray
+    # Goes on with what a sweep began, without Ray.
+    code, output = disturbed.run("pam.train", "study.py", *disturbed.part)
     assert code == 0, output
     assert f"{path} is damaged" in output
     code, output = disturbed.sync_here()
@@ -110,7 +110,7 @@ def test_clocks_that_jump_back_and_forth_change_nothing(disturbed, same):
     subprocess.run([CC, "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=CLOCK, text=True, check=True)
     clock.write_bytes(bytes(8))
     disturbed.plan("pause", step=15)
-    process = disturbed.start(*PART, LD_PRELOAD=str(library), CLOCK=str(clock))
+    process = disturbed.start(*disturbed.part, LD_PRELOAD=str(library), CLOCK=str(clock))
     disturbed.until(disturbed.paused)
     jump(clock, -3)
     disturbed.let_go()

@@ -17,7 +17,6 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 OUTAGE = 60.0  # seconds
-PART = ("--folds", "0")  # a cell of each variant
 PATIENCE = 400.0  # with a server that starts on a machine that is busy
 
 
@@ -76,7 +75,7 @@ def server(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_server_that_is_away_for_a_minute_is_told_all_that_it_missed_within_the_sweep(disturbed, same, server, head):
     disturbed.plan("pause", "pause", step=5)
-    process = disturbed.start(*PART, "--address", head)
+    process = disturbed.start(*disturbed.part, "--address", head)
     disturbed.until(disturbed.paused)
     server.kill()
     away = time.monotonic()
@@ -93,7 +92,7 @@ def test_a_server_that_is_away_for_a_minute_is_told_all_that_it_missed_within_th
 
 def test_a_server_gone_for_good_costs_no_cell_and_an_empty_one_is_filled_from_the_ledger(disturbed, same, server, head):
     disturbed.plan("pause", step=5)
-    process = disturbed.start(*PART, "--address", head)
+    process = disturbed.start(*disturbed.part, "--address", head)
     disturbed.until(disturbed.paused)
     server.kill()
     disturbed.let_go()
@@ -111,7 +110,7 @@ def test_a_server_gone_for_good_costs_no_cell_and_an_empty_one_is_filled_from_th
 
 def test_a_mirror_that_breaks_is_told_and_costs_no_cell(disturbed, same, head):
     many = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "many"}  # MLflow's own variable: it raises ValueError
-    code, output = disturbed.sweep(*PART, "--address", head, **many)
+    code, output = disturbed.sweep(*disturbed.part, "--address", head, **many)
     assert code == 1, output
     assert "2 cells trained, 0 done already, of 2" in output
     assert re.search(

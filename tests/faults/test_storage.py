@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 EPOCHS = 3
-PART = ("--folds", "0")  # a cell of each variant
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1200),
@@ -37,7 +36,7 @@ def test_a_full_disk_stops_the_sweep_at_once_and_nothing_that_was_stored_is_trai
     with mounted(folders[0], *small), mounted(folders[1], *small):
         trained = []  # each cell's steps when a disk was found full
         for folder in folders:
-            code, output = disturbed.sweep_here(*PART, "--address", head)
+            code, output = disturbed.sweep_here(*disturbed.part, "--address", head)
             assert code == 1, output
             assert "No space left on device" in output
             assert "2 cells to go; the same command goes on with them" in output
@@ -45,7 +44,7 @@ def test_a_full_disk_stops_the_sweep_at_once_and_nothing_that_was_stored_is_trai
             assert not [path for path in folder.rglob("*") if path.is_file()]  # nothing half-written stays behind
             trained.append(disturbed.steps("train"))
             subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
-        code, output = disturbed.sweep_here(*PART, "--address", head)
+        code, output = disturbed.sweep_here(*disturbed.part, "--address", head)
         assert code == 0, output
         same(intervals=3, scored_once=False)  # a cell at a time; the one that the ledger lacked was scored again
     for cell in disturbed.steps("train"):
@@ -61,7 +60,7 @@ def test_a_ledger_that_turns_read_only_stops_the_sweep_and_costs_no_epoch_that_w
     folder.mkdir()
     with mounted(folder, "--bind", str(folder)):
         disturbed.plan("pause", step=15)
-        process = disturbed.start(*PART, "--address", head)
+        process = disturbed.start(*disturbed.part, "--address", head)
         disturbed.until(disturbed.paused)
         subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
         disturbed.let_go()
@@ -70,7 +69,7 @@ def test_a_ledger_that_turns_read_only_stops_the_sweep_and_costs_no_epoch_that_w
         assert "to go; the same command goes on with them" in disturbed.output()
         assert list((disturbed.home / "failures").iterdir()) == []
         subprocess.run(["mount", "-o", "remount,rw,bind", str(folder)], check=True)
-        code, output = disturbed.sweep_here(*PART, "--address", head)
+        code, output = disturbed.sweep_here(*disturbed.part, "--address", head)
         assert code == 0, output
         same(intervals=1, scored_once=False)  # the one that the ledger could not take was scored again
 
