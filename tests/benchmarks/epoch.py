@@ -1,6 +1,6 @@
 """A pass over a slice store, with reading and augmentation, against the bare training step on one batch held ready.
 
-    python tests/benchmarks/epoch.py [--network unet] [--batches 4] [--batch 8] [--pairs 5]
+    python tests/benchmarks/epoch.py [--network unet] [--batches 6] [--batch 8] [--pairs 15]
 
 Both train through `pam.train.fit`. The bare step meets the same float32 batch again and again; the pass reads float16
 slices in a drawn order through a memory map, augments them and makes them float32. On a GPU where there is one.
@@ -90,7 +90,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, network="unet", threads=2, batch=8, batches=4, size=160, width=32, pairs=5)
+    parser = options(__doc__, network="unet", threads=2, batch=8, batches=6, size=160, width=32, pairs=15)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     sys.exit(finish(__file__, measure(arguments), arguments))
