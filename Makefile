@@ -18,8 +18,8 @@ DEMO_HOME ?= $(CURDIR)/.pam
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles a module when it is first imported; to compile all of them takes minutes, and most are never used.
-PIP_INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
+# pip compiles all that it installs: where PYTHONDONTWRITEBYTECODE is set, as in many images, no later import would.
+PIP_INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 # Files that say what is installed; older than these two, they are out of date.
 RUN := $(VENV)/installed-run
 TEST := $(VENV)/installed-test
