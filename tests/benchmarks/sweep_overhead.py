@@ -1,6 +1,6 @@
 """What a sweep costs beside its training: seconds to the first step, seconds per cell, and the driver's memory.
 
-    python tests/benchmarks/sweep_overhead.py [--cells 1000]
+    python tests/benchmarks/sweep_overhead.py [--cells 300] [--starts 3]
 
 The same trivial cells (a 1×1 convolution, one epoch on a phantom) are trained one after another by `pam.sweep` and by
 `pam.train`, which needs no Ray: the difference between the two, cell by cell, is what scheduling and mirroring cost.
@@ -128,5 +128,5 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    arguments = options(__doc__, cells=40, starts=3).parse_args()
+    arguments = options(__doc__, cells=300, starts=3).parse_args()
     sys.exit(finish(__file__, measure(arguments), arguments))
