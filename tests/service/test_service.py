@@ -1,5 +1,6 @@
 """The service as its user meets it: up, jobs from any directory, a report that outlives them, down."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -199,11 +201,15 @@ def shown_by_the_dashboard() -> set[str]:
 
 
 def exported() -> set[str]:
-    """Metrics that the nodes export now, found as Prometheus finds them."""
+    """Metrics that the nodes export now, found as Prometheus finds them; where a target is down, it goes on."""
     found: set[str] = set()
     for entry in json.loads(Path(os.environ["RAY_TMPDIR"], "ray", "prom_metrics_service_discovery.json").read_text()):
         for target in entry["targets"]:
-            with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+            # Ray also names its autoscaler's port, one for a machine: of another test's cluster or, after it, nobody's.
+            with (
+                contextlib.suppress(urllib.error.URLError),
+                urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer,
+            ):
                 found |= set(re.findall(r"^(\w+)[{ ]", answer.read().decode(), re.MULTILINE))
     return found
 
